@@ -1,0 +1,1 @@
+"""What BacktestEngine lacks and the venue shares: slippage, funding settlement, liquidation."""

@@ -1,0 +1,5 @@
+"""
+What decides: messages, strategies, protection, sizing.
+
+Never imports ``node`` or ``research``. ``strategies.kernel`` imports nothing of ours.
+"""
