@@ -3,7 +3,7 @@ The three messages of the decision chain, as Nautilus custom data.
 
 ``Signal`` (a strategy's wish) → ``Verdict`` (a gate's answer) → ``Approval`` (granted size and levels). They travel on
 the message bus synchronously, so the decision falls on the bar that caused it; as custom data the same objects can be
-stored in the catalog, streamed to Redis and replayed. Times are UTC nanoseconds of *market* time. Prices of a Signal are
+stored in the catalog, streamed to Redis and replayed. Times are UTC nanoseconds of *market* time. A Signal's prices are
 floats (it is a wish); prices and quantities of an Approval are decimal strings on the venue's grid.
 """
 
