@@ -1,0 +1,450 @@
+"""
+The frame every strategy hangs in: bars → Signal → (gates) → Approval → entry → protection. Backtest and live alike.
+
+A concrete strategy implements :meth:`SignalStrategy.evaluate`: one finished, context-complete row in, a wish or nothing
+out. Everything that sends orders is here and in ``strategies.protection``.
+
+Errors: exits and protection never depend on what the gates or the features do. A row whose context bars never came
+makes no signal (**fail closed**); history that cannot be had leaves the strategy not ready: no entries (**defer**).
+"""
+
+import json
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from nautilus_trader.config import StrategyConfig
+from nautilus_trader.model.data import Bar, BarType, FundingRateUpdate
+from nautilus_trader.model.enums import OrderSide, PositionSide
+from nautilus_trader.model.identifiers import ClientOrderId, InstrumentId
+from nautilus_trader.model.position import Position
+from nautilus_trader.trading.strategy import Strategy
+
+from strategies import records
+from strategies.bar_sync import BarRow, BarSync
+from strategies.market_clock import bar_close_ns, market_clock
+from strategies.messages import APPROVAL, SIGNAL, Approval, Side, Signal, signal_id, topic
+from strategies.protection import ExitReason, Plan, Protection, ProtectionConfig
+
+CONTROL_TOPIC = "argonaut.control"
+FUNDING_READY_TOPIC = "argonaut.funding_ready"
+_CONTEXT_TIMER = "context"
+_FLATTENING = {
+    "flatten": ExitReason.FLATTEN,
+    "kill": ExitReason.FLATTEN,
+    "liquidate": ExitReason.LIQUIDATION,
+    "end": ExitReason.END_OF_DATA,
+}
+
+
+class Wish(NamedTuple):
+    """What :meth:`SignalStrategy.evaluate` returns: direction, strength, levels and the features it saw."""
+
+    side: Side
+    strength: float
+    reference_price: float
+    stop_price: float
+    target_price: float
+    atr: float
+    features: np.ndarray
+    schema: str
+
+
+class SignalStrategyConfig(StrategyConfig, frozen=True, kw_only=True):
+    """
+    What every signal strategy is told.
+
+    Attributes
+    ----------
+    instrument_id : InstrumentId
+        The instrument traded.
+    bar_type : BarType
+        Its bars (EXTERNAL: closed by the exchange, never by a timer).
+    context_bar_types : tuple[BarType, ...]
+        Bars that must be there too before a row is complete, in feature order (BTC, ETH).
+    code : str
+        Three characters that open every client order id; unique within the account.
+    trade_from_ns : int
+        Rows that close at or before this time (UTC ns) only warm up.
+    warmup_bars : int
+        Rows needed before the first signal.
+    history_bars : int
+        Rows requested from the exchange at start; 0 in backtests, where history is part of the data.
+    history_end_ns : int or None
+        Market time up to which history is requested; None for now. A replay must pass its own time.
+    context_wait_secs : float
+        Wall seconds a row waits for its context bars before it is released as incomplete; 0 waits for the next bar.
+    wait_for_funding : bool
+        Hold history back until the funding history has been published on the bus (live).
+    protection : ProtectionConfig
+        Retry budget and trigger price.
+
+    """
+
+    instrument_id: InstrumentId
+    bar_type: BarType
+    context_bar_types: tuple[BarType, ...] = ()
+    code: str
+    trade_from_ns: int = 0
+    warmup_bars: int = 60
+    history_bars: int = 0
+    history_end_ns: int | None = None
+    context_wait_secs: float = 0.0
+    wait_for_funding: bool = False
+    protection: ProtectionConfig = ProtectionConfig()
+
+
+class SignalStrategy(Strategy):
+    """
+    Base of all strategies: see the module's docstring.
+
+    Parameters
+    ----------
+    config : SignalStrategyConfig
+        The strategy's configuration.
+
+    """
+
+    def __init__(self, config: SignalStrategyConfig) -> None:
+        super().__init__(config)
+        self._id = config.instrument_id
+        self._symbol = self._id.symbol.value.removesuffix("-PERP")
+        self._bar_ns = config.bar_type.spec.timedelta.value
+        context = tuple(b.instrument_id.symbol.value for b in config.context_bar_types)
+        self._sync = BarSync(self._id.symbol.value, context)
+        self._protection = Protection(self, self._id, config.code, config.protection, self._report)
+        self._protection.emergency_levels = self.emergency_levels
+        self._funding: list[tuple[int, float]] = []
+        self._rows_seen = 0
+        self._last: BarRow | None = None
+        self._published: Signal | None = None
+        self._after_flat: tuple[Wish, int] | None = None
+        self._history: list[tuple[str, int, tuple[float, float, float, float, float]]] = []
+        self._awaited: set[Any] = set()
+        self._funding_ready = not config.wait_for_funding
+        self._warming = config.history_bars > 0
+        self._gap_from: int | None = None
+
+    # -- what a concrete strategy provides ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def evaluate(self, row: BarRow, funding: float) -> Wish | None:
+        """
+        Digest one row and say what is wished, or None.
+
+        Called for every row in order, warm-up included; must not look at anything but its arguments and own state.
+
+        Parameters
+        ----------
+        row : BarRow
+            The finished bar and its context closes.
+        funding : float
+            Rate of the last settlement strictly before the bar's close; NaN if none is known.
+
+        """
+
+    @abstractmethod
+    def emergency_levels(self, position: Position) -> Plan | None:
+        """Return levels for a position whose own are unknown (opened by a person), or None if none can be given."""
+
+    # -- state others may read ----------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """True when history has been digested and live bars decide."""
+        return not self._warming
+
+    @property
+    def protection(self) -> Protection:
+        """The keeper of stop and target."""
+        return self._protection
+
+    # -- Nautilus callbacks -------------------------------------------------------------------------------------------
+
+    def on_start(self) -> None:
+        """Subscribe, take over what the venue holds, ask for history."""
+        config = self.config
+        if self.cache.instrument(self._id) is None:
+            self.log.error(f"{self._id}: not in the cache: the instrument provider did not load it")
+            self.stop()
+            return
+        self._market = market_clock(self.msgbus)
+        self.msgbus.subscribe(topic(APPROVAL), self._on_approval)
+        self.msgbus.subscribe(CONTROL_TOPIC, self._on_control)
+        self.msgbus.subscribe(f"data.funding_rates.{self._id.venue}.{self._id.symbol}", self._on_funding)
+        self.msgbus.subscribe(FUNDING_READY_TOPIC, self._on_funding_ready)
+        for bar_type in dict.fromkeys((*config.context_bar_types, config.bar_type)):
+            self.subscribe_bars(bar_type)
+        self._protection.recover()
+        if self._warming:
+            self._request_history()
+
+    def on_reset(self) -> None:
+        """Return to the state of a new instance (engine re-use)."""
+        self._sync.reset()
+        self._protection.reset()
+        self._funding.clear()
+        self._rows_seen = 0
+        self._last = self._published = self._after_flat = None
+
+    def on_bar(self, bar: Bar) -> None:
+        """Join the bar with its context; decide on every row that completes."""
+        item = (bar.bar_type.instrument_id.symbol.value, bar_close_ns(bar), _values(bar))
+        if self._warming or self._gap_from is not None:
+            self._history.append(item)
+            return
+        if self._is_gap(item):
+            self._gap_from = self._sync.last_close_ns
+            self._history.append(item)
+            self._report("warning", "bar_gap", f"bars missing before {pd.Timestamp(item[1])}: asking for them")
+            self._request(self._gap_from or 0, item[1])
+            return
+        self._step(self._sync.add(*item), decide=True)
+        if self._sync.waiting_for_context and self.config.context_wait_secs > 0:
+            self.clock.set_time_alert_ns(
+                f"{_CONTEXT_TIMER}-{self.id}",
+                self.clock.timestamp_ns() + int(self.config.context_wait_secs * 1e9),
+                self._on_context_timeout,
+                override=True,
+            )
+
+    def on_historical_data(self, data: Any) -> None:
+        """Collect requested bars; those from beyond market time are dropped (see `history_end_ns`)."""
+        if isinstance(data, Bar):
+            self._history.append((data.bar_type.instrument_id.symbol.value, bar_close_ns(data), _values(data)))
+
+    def on_order_accepted(self, event: Any) -> None:
+        """Forward to protection."""
+        self._protection.on_accepted(event.client_order_id)
+
+    def on_order_rejected(self, event: Any) -> None:
+        """Forward to protection; a refused entry ends its cycle."""
+        self._protection.on_gone(event.client_order_id, f"rejected: {event.reason}")
+
+    def on_order_denied(self, event: Any) -> None:
+        """Forward to protection: a denied stop is an emergency like a rejected one."""
+        self._protection.on_gone(event.client_order_id, f"denied: {event.reason}")
+
+    def on_order_canceled(self, event: Any) -> None:
+        """Forward to protection."""
+        self._protection.on_gone(event.client_order_id, "cancelled")
+
+    def on_order_expired(self, event: Any) -> None:
+        """Forward to protection."""
+        self._protection.on_gone(event.client_order_id, "expired")
+
+    def on_order_cancel_rejected(self, event: Any) -> None:
+        """Forward to protection."""
+        self._protection.on_cancel_rejected(event.client_order_id)
+
+    def on_order_filled(self, event: Any) -> None:
+        """Forward to protection; the position events that follow bring the legs in step."""
+        self._protection.on_filled(event.client_order_id)
+
+    def on_position_opened(self, event: Any) -> None:
+        """Protect at once."""
+        self._on_position(event)
+
+    def on_position_changed(self, event: Any) -> None:
+        """Grow or shrink the legs."""
+        self._on_position(event)
+
+    def on_position_closed(self, event: Any) -> None:
+        """Cancel the sibling; a reverse signal that waited for this is published now."""
+        if event.instrument_id != self._id:
+            return
+        self._protection.on_flat()
+        waiting, self._after_flat = self._after_flat, None
+        if waiting is not None:
+            self._publish(*waiting)
+
+    # -- decisions ----------------------------------------------------------------------------------------------------
+
+    def _step(self, rows: list[BarRow], *, decide: bool) -> None:
+        for row in rows:
+            self._rows_seen += 1
+            self._last = row
+            wish = self.evaluate(row, self._funding_before(row.close_ns))
+            if not decide:
+                continue
+            self._after_flat = None  # a wish lives for one bar
+            self._protection.on_bar()
+            if row.close_ns <= self.config.trade_from_ns or self._rows_seen <= self.config.warmup_bars:
+                continue
+            if not row.complete:
+                self._report(
+                    "warning", "context_missing", f"no signal on {pd.Timestamp(row.close_ns)}: context missing"
+                )
+                continue
+            if wish is not None:
+                self._act(wish, row.close_ns)
+
+    def _act(self, wish: Wish, close_ns: int) -> None:
+        position = self._position()
+        if position is not None and (position.side == PositionSide.LONG) != (wish.side is Side.LONG):
+            self._after_flat = (wish, close_ns)
+            self._protection.close(ExitReason.REVERSE_SIGNAL)
+            return
+        self._publish(wish, close_ns)
+
+    def _publish(self, wish: Wish, close_ns: int) -> None:
+        now = self.clock.timestamp_ns()
+        name = type(self).__name__
+        signal = Signal(
+            now,
+            now,
+            instrument_id=self._id,
+            signal_id=signal_id(name, self._id, close_ns, wish.side.value),
+            strategy=self.id.value,
+            side=wish.side.value,
+            strength=float(wish.strength),
+            reference_price=float(wish.reference_price),
+            stop_price=float(wish.stop_price),
+            target_price=float(wish.target_price),
+            atr=float(wish.atr),
+            bar_close=close_ns,
+            schema=wish.schema,
+            features=np.ascontiguousarray(wish.features, dtype="<f8").tobytes(),
+        )
+        self._published = signal
+        self.publish_data(SIGNAL, signal)
+
+    def _on_approval(self, approval: Approval) -> None:
+        if approval.instrument_id != self._id or approval.strategy != self.id.value:
+            return
+        if self._published is None or approval.signal_id != self._published.signal_id:
+            return  # late or foreign: a wish lives for one bar
+        self._published = None
+        instrument = self.cache.instrument(self._id)
+        plan = Plan(
+            approval.bar_close,
+            instrument.make_price(approval.stop_price),
+            instrument.make_price(approval.target_price),
+        )
+        client_order_id = self._protection.arm(plan)
+        order = self.order_factory.market(
+            instrument_id=self._id,
+            order_side=OrderSide.BUY if approval.side == Side.LONG else OrderSide.SELL,
+            quantity=instrument.make_qty(approval.quantity),
+            tags=[
+                f"signal:{approval.signal_id}",
+                f"stop:{approval.stop_price}",
+                f"target:{approval.target_price}",
+            ],
+            client_order_id=ClientOrderId(client_order_id),
+        )
+        self.submit_order(order)
+
+    def _on_control(self, message: dict[str, Any]) -> None:
+        """Flatten on command; everything that only blocks entries is the risk guard's affair."""
+        reason = _FLATTENING.get(message.get("action", ""))
+        if reason is not None and message.get("symbol") in (None, self._symbol):
+            self._after_flat = None
+            self._protection.close(reason)
+
+    def _on_position(self, event: Any) -> None:
+        position = self.cache.position(event.position_id)
+        if event.instrument_id == self._id and position is not None:
+            self._protection.on_position(position)
+
+    def _position(self) -> Position | None:
+        positions = self.cache.positions_open(instrument_id=self._id)
+        return positions[0] if positions else None
+
+    # -- side data and history ----------------------------------------------------------------------------------------
+
+    def _on_funding(self, update: FundingRateUpdate) -> None:
+        entry = (update.ts_event, float(update.rate))
+        if not self._funding or entry[0] > self._funding[-1][0]:
+            self._funding.append(entry)
+        elif all(entry[0] != time for time, _ in self._funding):
+            self._funding.append(entry)
+            self._funding.sort()
+
+    def _funding_before(self, close_ns: int) -> float:
+        """Rate of the last settlement strictly before `close_ns`; older entries are dropped, time only goes forward."""
+        keep = 0
+        for i, (time, _) in enumerate(self._funding):
+            if time >= close_ns:
+                break
+            keep = i
+        if not self._funding or self._funding[keep][0] >= close_ns:
+            return float("nan")
+        del self._funding[:keep]
+        return self._funding[0][1]
+
+    def _is_gap(self, item: tuple[str, int, Any]) -> bool:
+        """Only where a missing bar can be asked for: in live trading."""
+        last = self._sync.last_close_ns
+        return (
+            self.config.history_bars > 0
+            and last is not None
+            and item[0] == self._id.symbol.value
+            and item[1] > last + self._bar_ns
+            and not self._sync.waiting_for_context
+        )
+
+    def _request_history(self) -> None:
+        end = self.config.history_end_ns or self.clock.timestamp_ns()
+        self._request(end - self.config.history_bars * self._bar_ns, end)
+
+    def _request(self, start_ns: int, end_ns: int) -> None:
+        types = tuple(dict.fromkeys((*self.config.context_bar_types, self.config.bar_type)))
+        self._awaited = set(types)
+        for bar_type in types:
+            self.request_bars(
+                bar_type,
+                start=pd.Timestamp(start_ns, tz="UTC").to_pydatetime(),
+                end=pd.Timestamp(end_ns, tz="UTC").to_pydatetime(),
+                callback=lambda _, bar_type=bar_type: self._on_history_complete(bar_type),
+            )
+
+    def _on_history_complete(self, bar_type: BarType) -> None:
+        self._awaited.discard(bar_type)
+        self._digest_history()
+
+    def _on_funding_ready(self, _: Any) -> None:
+        self._funding_ready = True
+        self._digest_history()
+
+    def _digest_history(self) -> None:
+        if self._awaited or not self._funding_ready:
+            return
+        live_from = self.config.history_end_ns or self.clock.timestamp_ns()
+        filling_gap = self._gap_from is not None
+        items, self._history = sorted(self._history, key=lambda item: item[1]), []
+        self._warming = False
+        self._gap_from = None
+        for item in items:
+            # Bars that closed while we were warming up or back-filling may decide only if nothing newer is known:
+            # acting on an old bar would be acting on a price that is gone.
+            newest = item[1] == items[-1][1]
+            self._step(self._sync.add(*item), decide=newest and (filling_gap or item[1] > live_from))
+        self.log.info(f"history digested: {self._rows_seen} rows")
+        self._protection.on_bar()
+
+    def _on_context_timeout(self, _: Any) -> None:
+        self._step(self._sync.release_waiting(), decide=True)
+
+    # -- reports ------------------------------------------------------------------------------------------------------
+
+    def _report(self, severity: str, code: str, message: str) -> None:
+        now = self.clock.timestamp_ns()
+        market = self._market.now if hasattr(self, "_market") else None
+        record = records.IncidentRecord(
+            id=f"{self.id}/{code}/{market}/{now}",
+            market_time=market,
+            wall_time=now,
+            severity=severity,
+            code=code,
+            symbol=self._symbol,
+            message=message,
+        )
+        self.msgbus.publish(record.topic, record)
+        text = json.dumps({"code": code, "symbol": self._symbol, "message": message})
+        (self.log.error if severity == "critical" else self.log.warning)(text)
+
+
+def _values(bar: Bar) -> tuple[float, float, float, float, float]:
+    return (float(bar.open), float(bar.high), float(bar.low), float(bar.close), float(bar.volume))

@@ -1,0 +1,455 @@
+"""
+Venue-resident stop and target for one instrument: never naked, never an orphan. The same code in backtest and live.
+
+The exchange accepts no linked orders, so stop and target are separate reduce-only conditional orders: placed when the
+position opens, replaced (new first, then cancel the old) when its size changes, cancelled when flat. Levels travel in
+the entry's client order id, so they survive kill -9 (see ``strategies.order_ids``).
+
+Errors: a leg that is refused is retried *within its budget*; a stop that cannot be placed, or is refused because the
+market is already through it, closes the position at market (**fail closed**); a target that cannot be placed leaves the
+stop alone and is reported (**degraded**).
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+from enum import StrEnum, unique
+from typing import Any, NamedTuple
+
+from nautilus_trader.model.enums import OrderSide, OrderStatus, OrderType, PositionSide, TriggerType
+from nautilus_trader.model.identifiers import ClientOrderId, InstrumentId
+from nautilus_trader.model.objects import Price, Quantity
+from nautilus_trader.model.orders import Order
+from nautilus_trader.model.position import Position
+
+from strategies.messages import Side
+from strategies.order_ids import Leg, OrderTag, decode, encode
+from strategies.yaml_config import FrozenConfig
+
+THROUGH_MARKET = ("-2021", "immediately trigger", "in the market", "through the market", "would trigger")
+"""Fragments by which venues say that a conditional order's trigger is already behind the market."""
+
+
+@unique
+class ExitReason(StrEnum):
+    """Why a position was closed; carried as order tag ``exit:<reason>``."""
+
+    STOP_LOSS = "STOP_LOSS"
+    TAKE_PROFIT = "TAKE_PROFIT"
+    REVERSE_SIGNAL = "REVERSE_SIGNAL"
+    FLATTEN = "FLATTEN"
+    PROTECTION_FAILED = "PROTECTION_FAILED"
+    LIQUIDATION = "LIQUIDATION"
+    END_OF_DATA = "END_OF_DATA"
+
+
+class ProtectionConfig(FrozenConfig, frozen=True):
+    """
+    How hard protection tries.
+
+    Attributes
+    ----------
+    max_attempts : int
+        Placements of one leg within a cycle without success before the fallback (stop: close; target: give up).
+    trigger : str
+        ``last`` or ``mark``: the price that triggers stop and target.
+
+    """
+
+    max_attempts: int = 4
+    trigger: str = "last"
+
+
+class Plan(NamedTuple):
+    """What to protect with: the cycle (signal bar's close, UTC ns) and the levels."""
+
+    cycle: int
+    stop: Price
+    target: Price | None
+
+
+class _LegState:
+    """One protective leg: the order that counts, the one replacing it, and how often we tried."""
+
+    def __init__(self, leg: Leg) -> None:
+        self.leg = leg
+        self.current: ClientOrderId | None = None
+        self.pending: ClientOrderId | None = None
+        self.failures = 0
+        self.given_up = False
+
+    def reset(self) -> None:
+        self.current = self.pending = None
+        self.failures = 0
+        self.given_up = False
+
+
+class Protection:
+    """
+    Keeps the venue-resident stop and target of one instrument in step with its position.
+
+    Parameters
+    ----------
+    strategy : Strategy
+        The owner: orders are sent, cancelled and looked up through it.
+    instrument_id : InstrumentId
+        The instrument protected.
+    code : str
+        Three characters that open every client order id.
+    config : ProtectionConfig
+        Retry budget and trigger price.
+    report : Callable[[str, str, str], None]
+        Receives ``(severity, code, message)`` of anything a person should know.
+
+    """
+
+    def __init__(
+        self,
+        strategy: Any,
+        instrument_id: InstrumentId,
+        code: str,
+        config: ProtectionConfig,
+        report: Callable[[str, str, str], None],
+    ) -> None:
+        self._strategy = strategy
+        self._instrument_id = instrument_id
+        self._code = code
+        self._config = config
+        self._report = report
+        self._trigger = TriggerType.MARK_PRICE if config.trigger == "mark" else TriggerType.LAST_PRICE
+        self._legs = {Leg.STOP: _LegState(Leg.STOP), Leg.TARGET: _LegState(Leg.TARGET)}
+        self._plan: Plan | None = None
+        self._closing: ClientOrderId | None = None
+        self._close_reason: ExitReason | None = None
+        self._cancelling: set[ClientOrderId] = set()
+        self._attempts: dict[Leg, int] = {}
+        self._naked_since: int | None = None
+        self.worst_naked_ns = 0
+        self.emergency_levels: Callable[[Position], Plan | None] = lambda _: None
+
+    # -- what the strategy tells us -----------------------------------------------------------------------------------
+
+    def arm(self, plan: Plan) -> str:
+        """Prepare for an entry about to be sent; return the client order id it must carry."""
+        self._start_cycle(plan)
+        increment = self._instrument.price_increment.as_decimal()
+        target = plan.target if plan.target is not None else plan.stop
+        return encode(
+            OrderTag(
+                self._code,
+                plan.cycle,
+                Leg.ENTRY,
+                self._next_attempt(Leg.ENTRY),
+                int(plan.stop.as_decimal() / increment),
+                int(target.as_decimal() / increment),
+            )
+        )
+
+    @property
+    def closing(self) -> bool:
+        """True while a market order that closes the position is under way."""
+        return self._closing is not None
+
+    @property
+    def plan(self) -> Plan | None:
+        """Levels of the current cycle."""
+        return self._plan
+
+    def protected_quantity(self) -> Decimal:
+        """Return the quantity covered by a stop that rests at the venue."""
+        order = self._order(self._legs[Leg.STOP].current)
+        return order.leaves_qty.as_decimal() if order is not None and order.is_open else Decimal(0)
+
+    def on_position(self, position: Position) -> None:
+        """Bring both legs in step with an open position (opened, grown, shrunk, or found after a restart)."""
+        if position.is_closed:
+            return
+        if self._naked_since is None and not self._covered(position):
+            self._naked_since = self._strategy.clock.timestamp_ns()
+        if self._plan is None or not self._fits(self._plan, position):
+            plan = self._plan_of(position)
+            if plan is None:
+                self._report("critical", "no_levels", "an open position has no protective levels: closing it")
+                self.close(ExitReason.PROTECTION_FAILED)
+                return
+            self._start_cycle(plan)
+        self._ensure(Leg.STOP, position)
+        self._ensure(Leg.TARGET, position)
+
+    def on_flat(self) -> None:
+        """Cancel whatever is left of the legs; the cycle is over."""
+        self._closing = None
+        self._close_reason = None
+        self._naked_since = None
+        self._sweep()
+        for leg in self._legs.values():
+            leg.reset()
+        self._plan = None
+
+    def close(self, reason: ExitReason) -> None:
+        """Close the position at market, reduce-only. The stop stays at the venue until the position is flat."""
+        position = self._position()
+        if position is None or self._closing is not None:
+            return
+        self._close_reason = reason
+        side = OrderSide.SELL if position.side == PositionSide.LONG else OrderSide.BUY
+        order = self._strategy.order_factory.market(
+            instrument_id=self._instrument_id,
+            order_side=side,
+            quantity=position.quantity,
+            reduce_only=True,
+            tags=[f"exit:{reason.value}"],
+            client_order_id=self._client_order_id(Leg.EXIT),
+        )
+        self._closing = order.client_order_id
+        self._strategy.submit_order(order)
+
+    def on_bar(self) -> None:
+        """Once per bar: retry what was given up within the bar, whatever the gates say."""
+        position = self._position()
+        if position is None:
+            self._sweep()
+            return
+        for leg in self._legs.values():
+            leg.failures = 0
+            leg.given_up = False
+        if self._closing is None and self._close_reason is not None:
+            self.close(self._close_reason)
+        elif self._closing is None:
+            self.on_position(position)
+
+    # -- what the venue tells us --------------------------------------------------------------------------------------
+
+    def on_accepted(self, client_order_id: ClientOrderId) -> None:
+        """Take over a leg that rests at the venue, cancel the one it replaces."""
+        leg = self._leg_pending(client_order_id)
+        if leg is None:
+            if self._position() is None:
+                self._sweep()  # accepted after the position was closed: an orphan
+            return
+        old, leg.current, leg.pending = leg.current, client_order_id, None
+        leg.failures = 0
+        if old is not None and old != client_order_id:
+            order = self._order(old)
+            if order is not None and order.is_open:
+                self._cancel(order)
+        position = self._position()
+        if position is None:
+            self.on_flat()
+            return
+        self._note_cover(position)
+        self._ensure(leg.leg, position)
+
+    def on_gone(self, client_order_id: ClientOrderId, reason: str) -> None:
+        """React to an order of ours that was rejected, denied, expired or cancelled."""
+        if client_order_id == self._closing:
+            self._closing = None
+            self._close_refused(reason)
+            return
+        if client_order_id in self._cancelling:
+            self._cancelling.discard(client_order_id)
+            self._forget(client_order_id)
+            return
+        leg = self._leg_of(client_order_id)
+        if leg is None:
+            return
+        self._forget(client_order_id)
+        position = self._position()
+        if position is None or self._closing is not None:
+            return
+        if self._naked_since is None and leg.leg is Leg.STOP and not self._covered(position):
+            self._naked_since = self._strategy.clock.timestamp_ns()
+        leg.failures += 1
+        if any(fragment in reason.lower() for fragment in THROUGH_MARKET):
+            reached = leg.leg is Leg.TARGET
+            self._report("info" if reached else "warning", "leg_through_market", f"{leg.leg.name}: {reason}: closing")
+            self.close(ExitReason.TAKE_PROFIT if reached else ExitReason.STOP_LOSS)
+        elif leg.failures < self._config.max_attempts:
+            self._report("warning", "leg_refused", f"{leg.leg.name} attempt {leg.failures}: {reason}")
+            self._ensure(leg.leg, position)
+        elif leg.leg is Leg.STOP:
+            self._report("critical", "stop_failed", f"{leg.failures} attempts, last answer: {reason}: closing")
+            self.close(ExitReason.PROTECTION_FAILED)
+        else:
+            leg.given_up = True
+            self._report("warning", "target_failed", f"{leg.failures} attempts, last answer: {reason}: stop only")
+
+    def on_cancel_rejected(self, client_order_id: ClientOrderId) -> None:
+        """Allow another attempt: the order may still rest at the venue (the next bar sweeps)."""
+        self._cancelling.discard(client_order_id)
+
+    def on_filled(self, client_order_id: ClientOrderId) -> None:
+        """Note a leg or closing order that is completely filled; position events do the rest."""
+        order = self._order(client_order_id)
+        if order is not None and order.is_closed:
+            self._forget(client_order_id)
+            if client_order_id == self._closing and self._position() is not None:
+                self._closing = None  # closed only a part: the position grew meanwhile
+                self.close(self._close_reason or ExitReason.FLATTEN)
+
+    def recover(self) -> None:
+        """
+        Take over what reconciliation found: adopt resting legs, re-place missing ones, cancel orphans.
+
+        Called once, before the first bar of a new process.
+        """
+        position = self._position()
+        if position is None:
+            self.on_flat()
+            return
+        plan = self._plan_of(position)
+        if plan is not None:
+            self._start_cycle(plan)
+        for order in self._strategy.cache.orders_open(instrument_id=self._instrument_id):
+            tag = decode(order.client_order_id.value)
+            if tag is None:
+                continue  # a person's order: theirs to manage
+            leg = self._legs.get(tag.leg)
+            current = plan is not None and tag.cycle == plan.cycle
+            if leg is not None and current and leg.current is None and self._closes(order, position):
+                leg.current = order.client_order_id
+                self._attempts[tag.leg] = max(self._attempts.get(tag.leg, 0), tag.attempt + 1)
+            else:
+                self._cancel(order)
+        self.on_position(position)
+
+    def reset(self) -> None:
+        """Forget everything (a new backtest run)."""
+        for leg in self._legs.values():
+            leg.reset()
+        self._plan = None
+        self._closing = None
+        self._close_reason = None
+        self._cancelling.clear()
+        self._attempts.clear()
+        self._naked_since = None
+        self.worst_naked_ns = 0
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _instrument(self) -> Any:
+        return self._strategy.cache.instrument(self._instrument_id)
+
+    def _position(self) -> Position | None:
+        positions = self._strategy.cache.positions_open(instrument_id=self._instrument_id)
+        return positions[0] if positions else None
+
+    def _order(self, client_order_id: ClientOrderId | None) -> Order | None:
+        return None if client_order_id is None else self._strategy.cache.order(client_order_id)
+
+    def _start_cycle(self, plan: Plan) -> None:
+        if self._plan is None or plan.cycle != self._plan.cycle:
+            self._attempts.clear()
+            for order in self._strategy.cache.orders(instrument_id=self._instrument_id):
+                # After a restart within a cycle, ids already used at the venue must not be used again.
+                tag = decode(order.client_order_id.value)
+                if tag is not None and tag.cycle == plan.cycle:
+                    self._attempts[tag.leg] = max(self._attempts.get(tag.leg, 0), tag.attempt + 1)
+        self._plan = plan
+        self._close_reason = None
+
+    def _next_attempt(self, leg: Leg) -> int:
+        attempt = self._attempts.get(leg, 0)
+        self._attempts[leg] = attempt + 1
+        return attempt
+
+    def _client_order_id(self, leg: Leg) -> ClientOrderId:
+        cycle = self._plan.cycle if self._plan is not None else self._strategy.clock.timestamp_ns()
+        return ClientOrderId(encode(OrderTag(self._code, cycle, leg, self._next_attempt(leg))))
+
+    def _plan_of(self, position: Position) -> Plan | None:
+        entry = self._order(position.opening_order_id)
+        tag = decode(position.opening_order_id.value)
+        if tag is None and entry is not None:
+            tag = decode(entry.client_order_id.value)
+        if tag is None or tag.stop_ticks is None or tag.target_ticks is None:
+            return self.emergency_levels(position)
+        increment = self._instrument.price_increment.as_decimal()
+        stop = self._instrument.make_price(tag.stop_ticks * increment)
+        target = self._instrument.make_price(tag.target_ticks * increment)
+        plan = Plan(tag.cycle, stop, None if target == stop else target)
+        return plan if self._fits(plan, position) else self.emergency_levels(position)
+
+    def _fits(self, plan: Plan, position: Position) -> bool:
+        if plan.target is None:
+            return True
+        side = Side.LONG if position.side == PositionSide.LONG else Side.SHORT
+        return (plan.target > plan.stop) is (side is Side.LONG)
+
+    def _ensure(self, which: Leg, position: Position) -> None:
+        leg = self._legs[which]
+        plan = self._plan
+        level = None if plan is None else plan.stop if which is Leg.STOP else plan.target
+        if level is None or leg.pending is not None or leg.given_up or self._closing is not None:
+            return
+        current = self._order(leg.current)
+        if current is not None and current.is_open and current.leaves_qty == position.quantity:
+            self._note_cover(position)
+            return
+        self._place(leg, level, position)
+
+    def _place(self, leg: _LegState, level: Price, position: Position) -> None:
+        factory = self._strategy.order_factory
+        make = factory.stop_market if leg.leg is Leg.STOP else factory.market_if_touched
+        reason = ExitReason.STOP_LOSS if leg.leg is Leg.STOP else ExitReason.TAKE_PROFIT
+        order = make(
+            instrument_id=self._instrument_id,
+            order_side=OrderSide.SELL if position.side == PositionSide.LONG else OrderSide.BUY,
+            quantity=Quantity(position.quantity.as_decimal(), position.quantity.precision),
+            trigger_price=level,
+            trigger_type=self._trigger,
+            reduce_only=True,
+            tags=[f"exit:{reason.value}"],
+            client_order_id=self._client_order_id(leg.leg),
+        )
+        leg.pending = order.client_order_id
+        self._strategy.submit_order(order)
+
+    def _close_refused(self, reason: str) -> None:
+        if self._position() is None:
+            return
+        attempts = self._attempts.get(Leg.EXIT, 0)
+        if attempts < self._config.max_attempts:
+            self._report("warning", "close_refused", f"attempt {attempts}: {reason}")
+            self.close(self._close_reason or ExitReason.FLATTEN)
+        else:
+            self._report("critical", "close_failed", f"{attempts} attempts, last answer: {reason}: again next bar")
+
+    def _covered(self, position: Position) -> bool:
+        return self.protected_quantity() >= position.quantity.as_decimal()
+
+    def _note_cover(self, position: Position) -> None:
+        if self._naked_since is not None and self._covered(position):
+            self.worst_naked_ns = max(self.worst_naked_ns, self._strategy.clock.timestamp_ns() - self._naked_since)
+            self._naked_since = None
+
+    def _leg_pending(self, client_order_id: ClientOrderId) -> _LegState | None:
+        return next((leg for leg in self._legs.values() if leg.pending == client_order_id), None)
+
+    def _leg_of(self, client_order_id: ClientOrderId) -> _LegState | None:
+        legs = self._legs.values()
+        return next((leg for leg in legs if client_order_id in (leg.pending, leg.current)), None)
+
+    def _forget(self, client_order_id: ClientOrderId) -> None:
+        leg = self._leg_of(client_order_id)
+        if leg is not None:
+            leg.pending = None if leg.pending == client_order_id else leg.pending
+            leg.current = None if leg.current == client_order_id else leg.current
+
+    def _sweep(self) -> None:
+        """Cancel every protective order of ours that still rests although there is nothing to protect."""
+        for order in self._strategy.cache.orders_open(instrument_id=self._instrument_id):
+            tag = decode(order.client_order_id.value)
+            if tag is not None and tag.leg in self._legs:
+                self._cancel(order)
+
+    def _cancel(self, order: Order) -> None:
+        if order.status != OrderStatus.PENDING_CANCEL and order.client_order_id not in self._cancelling:
+            self._cancelling.add(order.client_order_id)
+            self._strategy.cancel_order(order)
+
+    @staticmethod
+    def _closes(order: Order, position: Position) -> bool:
+        return order.order_type in (OrderType.STOP_MARKET, OrderType.MARKET_IF_TOUCHED) and (
+            order.side == OrderSide.SELL
+        ) == (position.side == PositionSide.LONG)
