@@ -1,0 +1,511 @@
+"""
+One bar through the kernel: indicators, features and the weighted vote, as compiled loops over flat arrays.
+
+Definitions: `knowledge/cointrader-facts.md` §1-3. Everything compiled is in this one file, positions included, because
+numba's cache notices changes of the file a function stands in, not of the modules that file imports.
+
+Every window is summed anew each bar, oldest value first, so a value depends on the bars inside its window and not on
+how many came before. Rings are stored twice, one copy behind the other, so that a window is always one straight run.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+# --- positions in the output row, in the order of columns.COLUMNS ---
+RSI, MACD, MACD_SIGNAL, MACD_HIST, BB_UPPER, BB_LOWER, EMA9, EMA21, EMA50, ATR, ADX = range(11)
+STOCH_K, STOCH_D, VOLUME_MEAN = 11, 12, 13
+BB_PCT, EMA_ALIGN = 14, 15
+ATR_PCT, VOL_RATIO, RET_1 = 16, 17, 18
+SIGNAL_STRENGTH, SIDE = 21, 22
+BTC_RET_1, ETH_RET_1, PRIMARY_BTC_RS, PRIMARY_ETH_RS = 23, 26, 29, 30
+OI_CHANGE, FUNDING_RATE, OI_CHANGE_MA5, OI_PRICE_SPREAD, ADX_Z = 31, 32, 33, 34, 35
+MACD_HIST_PCT, SCORE_LONG, SCORE_SHORT, SIGNAL = 36, 37, 38, 39
+WIDTH = 40
+
+# --- windows, in bars ---
+BAND = 20
+OSCILLATOR = 14
+SMOOTH = 3
+LAGS = 6
+MEAN_OI = 5
+Z_LONG = 288
+Z_SHORT = 96
+
+# --- z-scored series: the first N_LONG over Z_LONG bars, the rest over Z_SHORT ---
+Z_ATR_PCT, Z_VOL_RATIO, Z_RET_1, Z_BTC_RET_1, Z_ETH_RET_1, Z_BTC_RS, Z_ETH_RS, Z_ADX = 0, 1, 2, 5, 8, 11, 12, 13
+N_LONG = 14
+Z_OI, Z_FUNDING, Z_OI_MA5 = 14, 15, 16
+N_SERIES = 17
+STD_FLOOR = 1e-8
+EPSILON = 2.220446049250313e-16
+
+# --- positions in the state array ---
+COUNT, PREV_CLOSE, PREV_HIGH, PREV_LOW = 0, 1, 2, 3
+EMA9_AT, EMA21_AT, EMA50_AT, EMA12_AT, EMA26_AT, EMA_SIGNAL_AT = 4, 7, 10, 13, 16, 19  # value, seed sum, seed count
+GAIN, LOSS, ATR_VALUE, ATR_SUM, ADX_ATR, ADX_ATR_SUM, PLUS, MINUS, DX_MEAN, DX_WEIGHT = range(22, 32)
+PREV_MACD, PREV_MACD_SIGNAL = 32, 33
+CLOSES = 34
+VOLUMES = CLOSES + 2 * BAND
+RSIS = VOLUMES + 2 * BAND
+STOCHS = RSIS + 2 * OSCILLATOR
+KS = STOCHS + 2 * SMOOTH
+BTC = KS + 2 * SMOOTH
+ETH = BTC + 2 * LAGS
+OIS = ETH + 2 * LAGS
+Z_RING = OIS + 2 * MEAN_OI
+Z_COUNT = Z_RING + 2 * Z_LONG * N_SERIES
+Z_MEAN = Z_COUNT + N_SERIES
+Z_STD = Z_MEAN + N_SERIES
+STATE_SIZE = Z_STD + N_SERIES
+
+INPUTS = ("open", "high", "low", "close", "volume", "btc_close", "eth_close", "funding", "oi_change")
+"""Order of a bar's inputs; a refused input is reported as its position here plus one."""
+
+
+def _compile(function: Callable[..., Any]) -> Any:
+    try:
+        return njit(cache=True, error_model="numpy")(function)
+    except RuntimeError:  # numba found no directory it may write its cache to: compile anew in each process
+        return njit(error_model="numpy")(function)
+
+
+@_compile
+def reset(state: np.ndarray) -> None:
+    """Bring `state` (float64, STATE_SIZE) to "no bar seen"."""
+    state[:] = np.nan
+    state[COUNT] = 0.0
+    for at in (EMA9_AT, EMA21_AT, EMA50_AT, EMA12_AT, EMA26_AT, EMA_SIGNAL_AT):
+        state[at + 1] = 0.0
+        state[at + 2] = 0.0
+    state[ATR_SUM] = 0.0
+    state[ADX_ATR_SUM] = 0.0
+    state[DX_WEIGHT] = 1.0
+
+
+@_compile
+def _ema(state: np.ndarray, at: int, length: int, value: float) -> float:
+    """Exponential mean, alpha 2/(length+1), seeded with the simple mean of the first `length` values; NaN before."""
+    seen = state[at + 2]
+    if seen < length:
+        state[at + 1] += value
+        state[at + 2] = seen + 1.0
+        if seen + 1.0 == length:
+            state[at] = state[at + 1] / length
+        return state[at]
+    alpha = 2.0 / (length + 1.0)
+    if state[at] != value:  # a constant series stays exactly constant
+        state[at] = (1.0 - alpha) * state[at] + alpha * value
+    return state[at]
+
+
+@_compile
+def _wilder(state: np.ndarray, at: int, value: float) -> float:
+    """Exponential mean, alpha 1/14, starting at the first value."""
+    alpha = 1.0 / OSCILLATOR
+    if math.isnan(state[at]):
+        state[at] = value
+    elif state[at] != value:
+        state[at] = (1.0 - alpha) * state[at] + alpha * value
+    return state[at]
+
+
+@_compile
+def _push(state: np.ndarray, ring: int, length: int, count: int, value: float) -> int:
+    """Store `value`; return where the window of the last `length` values, oldest first, begins."""
+    slot = count % length
+    state[ring + slot] = value
+    state[ring + slot + length] = value
+    return ring + slot + 1
+
+
+@_compile
+def _mean(state: np.ndarray, begin: int, length: int) -> float:
+    total = 0.0
+    for i in range(begin, begin + length):
+        total += state[i]
+    return total / length
+
+
+@_compile
+def _change(value: float, before: float, first: bool) -> float:
+    """Relative change; 0 where the reference lies before the first bar, NaN where either value is missing."""
+    if math.isnan(value):
+        return np.nan
+    if first:
+        return 0.0
+    return value / before - 1.0
+
+
+@_compile
+def _ratio(numerator: float, denominator: float) -> float:
+    """Relative strength: 0 where the other market did not move, NaN where it is missing."""
+    if denominator == 0.0:
+        return 0.0
+    return numerator / denominator
+
+
+@_compile
+def _moments(state: np.ndarray, begin: int, rows: int, first: int, last: int) -> None:
+    """Mean and population standard deviation of the series [first, last) over `rows` rows, missing values skipped."""
+    for j in range(first, last):
+        state[Z_COUNT + j] = 0.0
+        state[Z_MEAN + j] = 0.0
+        state[Z_STD + j] = 0.0
+    # Rows outside, series inside: each sum keeps its order, and the series run side by side in one vector register.
+    for i in range(rows):
+        row = begin + i * N_SERIES
+        for j in range(first, last):
+            x = state[row + j]
+            known = x == x  # noqa: PLR0124 - false for NaN only; compiles to a mask
+            state[Z_COUNT + j] += 1.0 if known else 0.0
+            state[Z_MEAN + j] += x if known else 0.0
+    for j in range(first, last):
+        state[Z_MEAN + j] /= state[Z_COUNT + j]
+    for i in range(rows):
+        row = begin + i * N_SERIES
+        for j in range(first, last):
+            x = state[row + j]
+            d = x - state[Z_MEAN + j]
+            known = x == x  # noqa: PLR0124 - false for NaN only; compiles to a mask
+            state[Z_STD + j] += d * d if known else 0.0
+    for j in range(first, last):
+        state[Z_STD + j] = max(math.sqrt(state[Z_STD + j] / state[Z_COUNT + j]), STD_FLOOR)
+
+
+@_compile
+def _refused(
+    open_: float,
+    high: float,
+    low: float,
+    close: float,
+    volume: float,
+    btc_close: float,
+    eth_close: float,
+    funding: float,
+    oi_change: float,
+) -> int:
+    """Return 0, or 1 + position in INPUTS of the first value that would poison the recursive means."""
+    prices = (open_, high, low, close)
+    for i in range(4):
+        if not (math.isfinite(prices[i]) and prices[i] > 0.0):
+            return i + 1
+    if not (math.isfinite(volume) and volume >= 0.0):
+        return 5
+    if not math.isnan(btc_close) and not (math.isfinite(btc_close) and btc_close > 0.0):
+        return 6
+    if not math.isnan(eth_close) and not (math.isfinite(eth_close) and eth_close > 0.0):
+        return 7
+    if math.isinf(funding):
+        return 8
+    if math.isinf(oi_change):
+        return 9
+    return 0
+
+
+@_compile
+def _trend(state: np.ndarray, count: int, close: float, volume: float, out: np.ndarray) -> None:
+    """Moving averages, MACD, bands and volume mean."""
+    out[EMA9] = _ema(state, EMA9_AT, 9, close)
+    out[EMA21] = _ema(state, EMA21_AT, 21, close)
+    out[EMA50] = _ema(state, EMA50_AT, 50, close)
+    fast = _ema(state, EMA12_AT, 12, close)
+    slow = _ema(state, EMA26_AT, 26, close)
+    macd = fast - slow
+    out[MACD] = macd
+    out[MACD_SIGNAL] = np.nan if math.isnan(macd) else _ema(state, EMA_SIGNAL_AT, 9, macd)
+    out[MACD_HIST] = macd - out[MACD_SIGNAL]
+
+    begin = _push(state, CLOSES, BAND, count, close)
+    middle = _mean(state, begin, BAND)
+    squares = 0.0
+    for i in range(begin, begin + BAND):
+        squares += (state[i] - middle) * (state[i] - middle)
+    width = 2.0 * math.sqrt(squares / (BAND - 1))
+    out[BB_UPPER] = middle + width
+    out[BB_LOWER] = middle - width
+    out[VOLUME_MEAN] = _mean(state, _push(state, VOLUMES, BAND, count, volume), BAND)
+
+
+@_compile
+def _oscillators(state: np.ndarray, count: int, close: float, out: np.ndarray) -> None:
+    """RSI and stochastic RSI."""
+    rsi = np.nan
+    if count > 0:
+        difference = close - state[PREV_CLOSE]
+        gain = _wilder(state, GAIN, max(difference, 0.0))
+        loss = _wilder(state, LOSS, max(-difference, 0.0))
+        rsi = 100.0 * gain / (gain + loss)  # NaN until the price has moved once
+    out[RSI] = rsi
+
+    begin = _push(state, RSIS, OSCILLATOR, count, rsi)
+    lowest = state[begin]
+    highest = state[begin]
+    for i in range(begin, begin + OSCILLATOR):
+        value = state[i]
+        if math.isnan(value):
+            lowest = np.nan
+            highest = np.nan
+            break
+        lowest = min(lowest, value)
+        highest = max(highest, value)
+    span = highest - lowest
+    stoch = 100.0 * (rsi - lowest) / (EPSILON if span == 0.0 else span)
+    out[STOCH_K] = _mean(state, _push(state, STOCHS, SMOOTH, count, stoch), SMOOTH)
+    out[STOCH_D] = _mean(state, _push(state, KS, SMOOTH, count, out[STOCH_K]), SMOOTH)
+
+
+@_compile
+def _range_seeded(state: np.ndarray, at: int, sum_at: int, count: int, value: float, seeds: int) -> float:
+    """Wilder mean of the true range whose value at the 14th bar is the plain mean of the `seeds` values up to it."""
+    if count < OSCILLATOR:
+        state[sum_at] += value
+        if count == OSCILLATOR - 1:
+            state[at] = state[sum_at] / seeds
+        return state[at]
+    return _wilder(state, at, value)
+
+
+@_compile
+def _volatility(state: np.ndarray, count: int, high: float, low: float, close: float, out: np.ndarray) -> None:
+    """ATR and ADX. ADX divides by an ATR of its own that leaves out the first bar, which has no previous close."""
+    if count == 0:
+        out[ATR] = _range_seeded(state, ATR_VALUE, ATR_SUM, count, high - low, OSCILLATOR)
+        out[ADX] = np.nan
+        return
+    previous = state[PREV_CLOSE]
+    true_range = max(high - low, abs(high - previous), abs(low - previous))
+    out[ATR] = _range_seeded(state, ATR_VALUE, ATR_SUM, count, true_range, OSCILLATOR)
+    atr = _range_seeded(state, ADX_ATR, ADX_ATR_SUM, count, true_range, OSCILLATOR - 1)
+
+    up = high - state[PREV_HIGH]
+    down = state[PREV_LOW] - low
+    plus = 100.0 / atr * _wilder(state, PLUS, up if up > down and up > 0.0 else 0.0)
+    minus = 100.0 / atr * _wilder(state, MINUS, down if down > up and down > 0.0 else 0.0)
+    dx = 100.0 * abs(plus - minus) / (plus + minus)  # NaN until the range is known and the price has moved
+
+    alpha = 1.0 / OSCILLATOR
+    if math.isnan(state[DX_MEAN]):
+        state[DX_MEAN] = dx
+    else:
+        # An undefined DX keeps the mean and lets the weight of the past decay, as in the ancestor.
+        state[DX_WEIGHT] *= 1.0 - alpha
+        if not math.isnan(dx):
+            if state[DX_MEAN] != dx:
+                weight = state[DX_WEIGHT]
+                state[DX_MEAN] = (weight * state[DX_MEAN] + alpha * dx) / (weight + alpha)
+            state[DX_WEIGHT] = 1.0
+    out[ADX] = state[DX_MEAN]
+
+
+@_compile
+def _vote(state: np.ndarray, params: np.ndarray, close: float, volume: float, out: np.ndarray) -> None:
+    """Weighted vote. Strict comparisons throughout: equality and NaN give no point."""
+    long = 0.0
+    short = 0.0
+    if out[RSI] < 35.0:
+        long += 1.0
+    if out[RSI] > 65.0:
+        short += 1.0
+    if close < out[BB_LOWER]:
+        long += 1.0
+    if close > out[BB_UPPER]:
+        short += 1.0
+    align = 0.0
+    if out[EMA9] > out[EMA21] and out[EMA21] > out[EMA50]:
+        align = 1.0
+        long += 1.0
+    elif out[EMA9] < out[EMA21] and out[EMA21] < out[EMA50]:
+        align = -1.0
+        short += 1.0
+    out[EMA_ALIGN] = align
+    if out[STOCH_K] < 20.0 and out[STOCH_K] > out[STOCH_D]:
+        long += 1.0
+    if out[STOCH_K] > 80.0 and out[STOCH_K] < out[STOCH_D]:
+        short += 1.0
+    if state[PREV_MACD] < state[PREV_MACD_SIGNAL] and out[MACD] > out[MACD_SIGNAL]:
+        long += 2.0
+    if state[PREV_MACD] > state[PREV_MACD_SIGNAL] and out[MACD] < out[MACD_SIGNAL]:
+        short += 2.0
+    out[SCORE_LONG] = long
+    out[SCORE_SHORT] = short
+
+    needed = params[0] if volume > params[2] * out[VOLUME_MEAN] else params[0] + 1.0
+    signal = 0.0
+    if long >= needed and short < needed:
+        signal = 1.0
+    elif short >= needed and long < needed:
+        signal = -1.0
+    if out[ADX] < params[1]:
+        signal = 0.0
+    out[SIGNAL] = signal
+    out[SIDE] = 1.0 if signal > 0.0 else 0.0
+    out[SIGNAL_STRENGTH] = long if signal > 0.0 else (short if signal < 0.0 else 0.0)
+
+
+@_compile
+def _features(
+    state: np.ndarray,
+    count: int,
+    close: float,
+    volume: float,
+    btc_close: float,
+    eth_close: float,
+    funding: float,
+    oi_change: float,
+    out: np.ndarray,
+) -> None:
+    """Z-scored features. Must run after the indicators and the close ring of this bar."""
+    out[BB_PCT] = (close - out[BB_LOWER]) / (out[BB_UPPER] - out[BB_LOWER] + 1e-8)
+    out[MACD_HIST_PCT] = out[MACD_HIST] / close
+
+    # Zero stands for "not fetched" in the ancestor's stored funding and open interest, and its models were trained with
+    # zero as missing. The rule sits here so that research and live cannot differ in it. Price: a rate that truly
+    # settled at exactly zero (1 of 6,284 for XRPUSDT) counts as unknown until the next one.
+    if funding == 0.0:
+        funding = np.nan
+    if oi_change == 0.0:
+        oi_change = np.nan
+
+    slot = count % Z_LONG
+    row = Z_RING + slot * N_SERIES
+    state[row + Z_ATR_PCT] = out[ATR] / (close + 1e-8)
+    state[row + Z_VOL_RATIO] = volume / (out[VOLUME_MEAN] + 1e-8)
+    state[row + Z_ADX] = out[ADX]
+    now = CLOSES + count % BAND + BAND
+    btc_now = _push(state, BTC, LAGS, count, btc_close) + LAGS - 1
+    eth_now = _push(state, ETH, LAGS, count, eth_close) + LAGS - 1
+    for i in range(3):
+        lag = 1 + 2 * i
+        state[row + Z_RET_1 + i] = _change(close, state[now - lag], count < lag)
+        state[row + Z_BTC_RET_1 + i] = _change(btc_close, state[btc_now - lag], count < lag)
+        state[row + Z_ETH_RET_1 + i] = _change(eth_close, state[eth_now - lag], count < lag)
+    state[row + Z_BTC_RS] = _ratio(state[row + Z_RET_1], state[row + Z_BTC_RET_1])
+    state[row + Z_ETH_RS] = _ratio(state[row + Z_RET_1], state[row + Z_ETH_RET_1])
+
+    state[row + Z_OI] = oi_change
+    state[row + Z_FUNDING] = funding
+    begin = _push(state, OIS, MEAN_OI, count, oi_change)
+    total = 0.0
+    known = 0
+    for i in range(begin, begin + MEAN_OI):
+        if not math.isnan(state[i]):
+            total += state[i]
+            known += 1
+    state[row + Z_OI_MA5] = total / known if known > 0 else np.nan
+
+    twin = row + Z_LONG * N_SERIES
+    for j in range(N_SERIES):
+        state[twin + j] = state[row + j]
+    _moments(state, row + N_SERIES, Z_LONG, 0, N_LONG)
+    _moments(state, row + (1 + Z_LONG - Z_SHORT) * N_SERIES, Z_SHORT, N_LONG, N_SERIES)
+    for j in range(N_SERIES):
+        state[Z_MEAN + j] = (state[row + j] - state[Z_MEAN + j]) / state[Z_STD + j]  # from here on the z-score itself
+    out[ATR_PCT] = state[Z_MEAN + Z_ATR_PCT]
+    out[VOL_RATIO] = state[Z_MEAN + Z_VOL_RATIO]
+    for i in range(3):
+        out[RET_1 + i] = state[Z_MEAN + Z_RET_1 + i]
+        out[BTC_RET_1 + i] = state[Z_MEAN + Z_BTC_RET_1 + i]
+        out[ETH_RET_1 + i] = state[Z_MEAN + Z_ETH_RET_1 + i]
+    out[PRIMARY_BTC_RS] = state[Z_MEAN + Z_BTC_RS]
+    out[PRIMARY_ETH_RS] = state[Z_MEAN + Z_ETH_RS]
+    out[ADX_Z] = state[Z_MEAN + Z_ADX]
+    out[OI_CHANGE] = state[Z_MEAN + Z_OI]
+    out[FUNDING_RATE] = state[Z_MEAN + Z_FUNDING]
+    out[OI_CHANGE_MA5] = state[Z_MEAN + Z_OI_MA5]
+    out[OI_PRICE_SPREAD] = out[OI_CHANGE] - out[RET_1]
+
+
+@_compile
+def step(
+    state: np.ndarray,
+    params: np.ndarray,
+    open_: float,
+    high: float,
+    low: float,
+    close: float,
+    volume: float,
+    btc_close: float,
+    eth_close: float,
+    funding: float,
+    oi_change: float,
+    out: np.ndarray,
+) -> int:
+    """
+    Take one finished bar.
+
+    Parameters
+    ----------
+    state : np.ndarray
+        float64, shape (STATE_SIZE,), prepared by :func:`reset`; changed in place.
+    params : np.ndarray
+        float64, shape (3,): signal threshold, ADX threshold, volume multiplier.
+    open_, high, low, close : float
+        Prices, quote currency, finite and positive.
+    volume : float
+        Base currency, finite and not negative.
+    btc_close, eth_close : float
+        Closes of the same bar, NaN where missing.
+    funding : float
+        Last rate settled strictly before the bar's close, a fraction, NaN where missing.
+    oi_change : float
+        Relative change of open interest since the bar before, NaN where missing.
+    out : np.ndarray
+        float64, shape (WIDTH,): the row of :data:`strategies.kernel.columns.COLUMNS`, overwritten.
+
+    Returns
+    -------
+    int
+        0, or 1 + position in INPUTS of a refused value; then `state` and `out` are unchanged.
+
+    """
+    refused = _refused(open_, high, low, close, volume, btc_close, eth_close, funding, oi_change)
+    if refused:
+        return refused
+    count = int(state[COUNT])
+    _trend(state, count, close, volume, out)
+    _oscillators(state, count, close, out)
+    _volatility(state, count, high, low, close, out)
+    _vote(state, params, close, volume, out)
+    _features(state, count, close, volume, btc_close, eth_close, funding, oi_change, out)
+    state[PREV_CLOSE] = close
+    state[PREV_HIGH] = high
+    state[PREV_LOW] = low
+    state[PREV_MACD] = out[MACD]
+    state[PREV_MACD_SIGNAL] = out[MACD_SIGNAL]
+    state[COUNT] = count + 1.0
+    return 0
+
+
+@_compile
+def batch(state: np.ndarray, params: np.ndarray, bars: np.ndarray, out: np.ndarray) -> tuple[int, int]:
+    """
+    Loop :func:`step` over `bars`, float64 (n, 9) in the order of INPUTS, into `out`, float64 (n, WIDTH).
+
+    Returns
+    -------
+    tuple[int, int]
+        Rows taken and the code of :func:`step` for the row after them (0 when all were taken).
+
+    """
+    for i in range(bars.shape[0]):
+        refused = step(
+            state,
+            params,
+            bars[i, 0],
+            bars[i, 1],
+            bars[i, 2],
+            bars[i, 3],
+            bars[i, 4],
+            bars[i, 5],
+            bars[i, 6],
+            bars[i, 7],
+            bars[i, 8],
+            out[i],
+        )
+        if refused:
+            return i, refused
+    return bars.shape[0], 0
