@@ -27,9 +27,9 @@ MEMORY = 256
 """Signals remembered at most; a Signal whose upstream Verdict never came is forgotten, and so never approved."""
 
 
-class GateConfig(ActorConfig):
+class GateConfig(ActorConfig, kw_only=True, frozen=True):
     """
-    Configuration shared by gates (frozen and closed to unknown keys, as every Nautilus configuration).
+    Configuration shared by gates.
 
     Parameters
     ----------

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     # the ML gate
     ML_BELOW_THRESHOLD = "ml_below_threshold"
     ML_NO_MODEL = "ml_no_model"
+    ML_BROKEN_MODEL = "ml_broken_model"
     ML_EXPIRED = "ml_expired"
     ML_SCHEMA_MISMATCH = "ml_schema_mismatch"
     ML_BAD_INPUT = "ml_bad_input"
