@@ -1,0 +1,229 @@
+"""
+The catalog on disk: a Nautilus ``ParquetDataCatalog`` directory, changed atomically and by one writer at a time.
+
+Every series (one bar type, the funding of one instrument, one instrument) is one directory with one parquet file whose
+name carries its time range, as Nautilus wants. A change builds the complete new directory under ``.staging`` and
+exchanges it with the old one in a single system call, so a reader, or a kill -9, meets the old state or the new one.
+Where the file system cannot exchange directories, an intent note is written first and the next reader or writer
+finishes what it says. ``.staging`` lies outside ``data/``: Nautilus globs everything below that.
+"""
+
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from strategies.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DEFAULT_CATALOG = Path("var/catalog")
+"""Where commands look for the catalog, relative to the working directory."""
+
+BARS, FUNDING, INSTRUMENTS = "bar", "funding_rate_update", "crypto_perpetual"
+ROWS_PER_GROUP = 5_000
+
+_STAGING, _LOCK, _INTENT = ".staging", ".lock", "intent.json"
+_AT_FDCWD, _RENAME_EXCHANGE, _RENAME_SWAP = -100, 2, 2
+_POLL_SECONDS = 0.05
+
+
+def series_path(catalog: Path, kind: str, identifier: str) -> Path:
+    """Return the directory of a series: `kind` is one of `BARS`, `FUNDING`, `INSTRUMENTS`."""
+    return catalog / "data" / kind / identifier
+
+
+def series_file(catalog: Path, kind: str, identifier: str) -> Path | None:
+    """
+    Return the parquet file of a series, or None when the catalog does not hold it.
+
+    Raises
+    ------
+    DataError
+        Propagate: several files, which Argonaut never writes; names the remedy.
+
+    """
+    recover(catalog)
+    files = sorted(series_path(catalog, kind, identifier).glob("*.parquet"))
+    if len(files) > 1:
+        raise DataError(
+            f"{files[0].parent}: {len(files)} parquet files where one is expected: another program wrote here; "
+            "remove the directory and ingest the series again"
+        )
+    return files[0] if files else None
+
+
+def read_table(catalog: Path, kind: str, identifier: str, columns: list[str] | None = None) -> "pa.Table | None":
+    """
+    Return the whole table of a series, or None when the catalog does not hold it.
+
+    Raises
+    ------
+    DataError
+        Propagate: the file is damaged; names it and the remedy.
+
+    """
+    import pyarrow as pa  # noqa: PLC0415 - commands answer --help before this import
+    import pyarrow.parquet as pq  # noqa: PLC0415 - as above
+
+    for last_try in (False, True):
+        file = series_file(catalog, kind, identifier)
+        if file is None:
+            return None
+        try:
+            return pq.ParquetFile(file).read(columns=columns)
+        except FileNotFoundError:  # a writer exchanged the directory between the listing and the opening
+            if last_try:
+                raise
+        except (OSError, pa.ArrowInvalid) as e:
+            raise DataError(f"{file}: damaged: {e}; remove {file.parent} and ingest the series again") from None
+    return None
+
+
+@contextmanager
+def locked(catalog: Path, wait_seconds: float = 60.0) -> Iterator[None]:
+    """
+    Hold the catalog for writing; finishes or discards what a killed writer left behind.
+
+    Raises
+    ------
+    DataError
+        Defer: another process has held the catalog for `wait_seconds`, or the directory cannot be written.
+
+    """
+    try:
+        catalog.mkdir(parents=True, exist_ok=True)
+        handle = (catalog / _LOCK).open("a+")
+    except OSError as e:
+        raise DataError(
+            f"{catalog}: cannot be written: {e.strerror}; choose another directory with --catalog"
+        ) from None
+    with handle:
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise DataError(
+                        f"{catalog}: another process has been writing for {wait_seconds:.0f} s; "
+                        "wait for it to end and run the command again"
+                    ) from None
+                time.sleep(_POLL_SECONDS)
+        _finish(catalog)
+        shutil.rmtree(catalog / _STAGING, ignore_errors=True)
+        yield
+
+
+def recover(catalog: Path) -> None:
+    """Finish a directory exchange that a killed writer announced but did not complete; does nothing otherwise."""
+    if (catalog / _STAGING / _INTENT).exists():
+        with locked(catalog):
+            pass
+
+
+def write_series(catalog: Path, kind: str, identifier: str, table: "pa.Table") -> None:
+    """
+    Replace a series by `table`, which is sorted by ``ts_init``; the caller holds :func:`locked`.
+
+    Raises
+    ------
+    DataError
+        Propagate: disk full, no permission; the series is as before.
+
+    """
+    import pyarrow.parquet as pq  # noqa: PLC0415 - commands answer --help before this import
+
+    live = series_path(catalog, kind, identifier)
+    staged = catalog / _STAGING / "new"
+    times = table["ts_init"]
+    try:
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        file = staged / f"{_file_time(times[0].as_py())}_{_file_time(times[-1].as_py())}.parquet"
+        pq.write_table(table, file, row_group_size=ROWS_PER_GROUP)
+        _sync(file)
+        _sync(staged)
+        live.parent.mkdir(parents=True, exist_ok=True)
+        if live.exists():
+            _exchange(catalog, staged, live)
+        else:
+            staged.rename(live)
+        _sync(live.parent)
+    except OSError as e:
+        raise DataError(f"{live}: cannot be written: {e.strerror or e}; the series is as it was before") from None
+    shutil.rmtree(catalog / _STAGING, ignore_errors=True)
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write `content` beside `file` and rename it there; the old content stays until the new one is durable."""
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    with beside.open("w", encoding="utf-8") as handle:
+        json.dump(content, handle, indent=2, sort_keys=True)
+        handle.write("\n")
+        handle.flush()
+        os.fsync(handle.fileno())
+    beside.replace(file)
+    _sync(file.parent)
+
+
+def _exchange(catalog: Path, staged: Path, live: Path) -> None:
+    try:
+        _exchange_names(staged, live)
+    except OSError as e:
+        if e.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV):
+            raise
+        write_json(catalog / _STAGING / _INTENT, {"staged": staged.name, "live": str(live.relative_to(catalog))})
+        _finish(catalog)
+
+
+def _finish(catalog: Path) -> None:
+    note = catalog / _STAGING / _INTENT
+    if not note.exists():
+        return
+    intent = json.loads(note.read_text(encoding="utf-8"))
+    staged, live, old = catalog / _STAGING / intent["staged"], catalog / intent["live"], catalog / _STAGING / "old"
+    if staged.exists():
+        if live.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            live.rename(old)
+        staged.rename(live)
+        _sync(live.parent)
+    note.unlink()
+
+
+def _exchange_names(one: Path, other: Path) -> None:
+    library = ctypes.CDLL(None, use_errno=True)
+    first, second = os.fsencode(one), os.fsencode(other)
+    if sys.platform == "darwin":
+        code = library.renamex_np(first, second, _RENAME_SWAP)
+    elif hasattr(library, "renameat2"):
+        code = library.renameat2(_AT_FDCWD, first, _AT_FDCWD, second, _RENAME_EXCHANGE)
+    else:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if code != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _file_time(time_ns: int) -> str:
+    seconds, nanos = divmod(time_ns, 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime(seconds))}-{nanos:09d}Z"
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
