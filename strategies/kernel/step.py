@@ -124,10 +124,13 @@ def _push(state: np.ndarray, ring: int, length: int, count: int, value: float) -
 
 @_compile
 def _mean(state: np.ndarray, begin: int, length: int) -> float:
+    """Simple mean as the ancestor's library forms it: each value times 1/length, then added, oldest first."""
+    # The last bit decides here: K and D of the stochastic RSI are often equal but for it, and the vote compares them.
+    weight = 1.0 / length
     total = 0.0
     for i in range(begin, begin + length):
-        total += state[i]
-    return total / length
+        total += state[i] * weight
+    return total
 
 
 @_compile
