@@ -41,6 +41,11 @@ class CompositeKernel:
         """Bars taken since construction or the last reset."""
         return int(self._state[compiled.COUNT])
 
+    @property
+    def row(self) -> Floats:
+        """The row of the newest bar, all NaN before the first; owned by the kernel like the result of :meth:`step`."""
+        return self._row
+
     def reset(self) -> None:
         """Forget every bar."""
         compiled.reset(self._state)
@@ -99,7 +104,7 @@ class CompositeKernel:
 
     def restore(self, data: bytes) -> None:
         """
-        Continue from stored state.
+        Continue from stored state; :attr:`row` is empty until the next bar.
 
         Raises
         ------
@@ -110,6 +115,7 @@ class CompositeKernel:
         if data[: len(_HEADER)] != _HEADER or len(data) != len(_HEADER) + self._state.nbytes:
             raise ValueError("kernel state was written by another version of the kernel: feed the history anew")
         self._state[:] = np.frombuffer(data, dtype=np.float64, offset=len(_HEADER))
+        self._row.fill(NAN)
 
 
 def run_batch(
