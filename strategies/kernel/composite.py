@@ -33,6 +33,7 @@ class CompositeKernel:
         self.params = CompositeParams() if params is None else params
         self._params = _vector(self.params)
         self._state = np.empty(compiled.STATE_SIZE, dtype=np.float64)
+        self._bar = np.empty(len(compiled.INPUTS), dtype=np.float64)
         self._row = np.empty(len(COLUMNS), dtype=np.float64)
         self.reset()
 
@@ -51,7 +52,7 @@ class CompositeKernel:
         compiled.reset(self._state)
         self._row.fill(NAN)
 
-    def step(
+    def step(  # noqa: PLR0917 - a bar and its side data, in one fixed order
         self,
         open: float,  # noqa: A002 - the word for it on every bar
         high: float,
@@ -91,11 +92,10 @@ class CompositeKernel:
             Propagate: a price is not positive and finite, or another value is infinite. The bar was not taken.
 
         """
-        bar = (open, high, low, close, volume, btc_close, eth_close, funding, oi_change)
-        # float(): numba compiles a second version for every other type it meets.
-        refused = compiled.step(self._state, self._params, *map(float, bar), self._row)
+        self._bar[:] = (open, high, low, close, volume, btc_close, eth_close, funding, oi_change)
+        refused = compiled.step(self._state, self._params, self._bar, self._row)
         if refused:
-            raise ValueError(f"{compiled.INPUTS[refused - 1]} {bar[refused - 1]} is not a usable value")
+            raise ValueError(f"{compiled.INPUTS[refused - 1]} {self._bar[refused - 1]} is not a usable value")
         return self._row
 
     def state_bytes(self) -> bytes:

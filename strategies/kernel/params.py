@@ -8,7 +8,7 @@ import msgspec
 
 class CompositeParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
-    Parameters of the composite strategy; the defaults are the ancestor's production set (1.5 / 4.0 / T3 / ADX25 / V2.5).
+    Parameters of the composite strategy; defaults: the ancestor's production set (1.5 / 4.0 / T3 / ADX25 / V2.5).
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
 """
 One bar through the kernel: indicators, features and the weighted vote, as compiled loops over flat arrays.
 
-Definitions: `knowledge/cointrader-facts.md` §1-3. Everything compiled is in this one file, positions included, because
-numba's cache notices changes of the file a function stands in, not of the modules that file imports.
+Definitions: `knowledge/cointrader-facts.md` §1-3. Everything compiled stands in this one file, longer than others for
+it: numba's cache notices a change of the file a function stands in, not of the modules that file imports, and a stale
+kernel would decide silently by yesterday's definitions.
 
 Every window is summed anew each bar, oldest value first, so a value depends on the bars inside its window and not on
 how many came before. Rings are stored twice, one copy behind the other, so that a window is always one straight run.
@@ -64,6 +65,7 @@ STATE_SIZE = Z_STD + N_SERIES
 
 INPUTS = ("open", "high", "low", "close", "volume", "btc_close", "eth_close", "funding", "oi_change")
 """Order of a bar's inputs; a refused input is reported as its position here plus one."""
+HIGH, LOW, CLOSE, VOLUME, BTC_CLOSE, ETH_CLOSE, FUNDING, OPEN_INTEREST = range(1, 9)
 
 
 def _compile(function: Callable[..., Any]) -> Any:
@@ -180,38 +182,22 @@ def _moments(state: np.ndarray, begin: int, rows: int, first: int, last: int) ->
 
 
 @_compile
-def _refused(
-    open_: float,
-    high: float,
-    low: float,
-    close: float,
-    volume: float,
-    btc_close: float,
-    eth_close: float,
-    funding: float,
-    oi_change: float,
-) -> int:
+def _refused(bar: np.ndarray) -> int:
     """Return 0, or 1 + position in INPUTS of the first value that would poison the recursive means."""
-    prices = (open_, high, low, close)
-    for i in range(4):
-        if not (math.isfinite(prices[i]) and prices[i] > 0.0):
+    for i in range(len(INPUTS)):
+        value = bar[i]
+        if math.isnan(value):
+            if i <= VOLUME:
+                return i + 1
+        elif math.isinf(value) or (i <= ETH_CLOSE and i != VOLUME and value <= 0.0) or (i == VOLUME and value < 0.0):
             return i + 1
-    if not (math.isfinite(volume) and volume >= 0.0):
-        return 5
-    if not math.isnan(btc_close) and not (math.isfinite(btc_close) and btc_close > 0.0):
-        return 6
-    if not math.isnan(eth_close) and not (math.isfinite(eth_close) and eth_close > 0.0):
-        return 7
-    if math.isinf(funding):
-        return 8
-    if math.isinf(oi_change):
-        return 9
     return 0
 
 
 @_compile
-def _trend(state: np.ndarray, count: int, close: float, volume: float, out: np.ndarray) -> None:
+def _trend(state: np.ndarray, count: int, bar: np.ndarray, out: np.ndarray) -> None:
     """Moving averages, MACD, bands and volume mean."""
+    close = bar[CLOSE]
     out[EMA9] = _ema(state, EMA9_AT, 9, close)
     out[EMA21] = _ema(state, EMA21_AT, 21, close)
     out[EMA50] = _ema(state, EMA50_AT, 50, close)
@@ -230,7 +216,7 @@ def _trend(state: np.ndarray, count: int, close: float, volume: float, out: np.n
     width = 2.0 * math.sqrt(squares / (BAND - 1))
     out[BB_UPPER] = middle + width
     out[BB_LOWER] = middle - width
-    out[VOLUME_MEAN] = _mean(state, _push(state, VOLUMES, BAND, count, volume), BAND)
+    out[VOLUME_MEAN] = _mean(state, _push(state, VOLUMES, BAND, count, bar[VOLUME]), BAND)
 
 
 @_compile
@@ -262,27 +248,28 @@ def _oscillators(state: np.ndarray, count: int, close: float, out: np.ndarray) -
 
 
 @_compile
-def _range_seeded(state: np.ndarray, at: int, sum_at: int, count: int, value: float, seeds: int) -> float:
-    """Wilder mean of the true range whose value at the 14th bar is the plain mean of the `seeds` values up to it."""
+def _range_mean(state: np.ndarray, at: int, count: int, value: float, seeds: int) -> float:
+    """Wilder mean of the true range; at the 14th bar it is the plain mean of the `seeds` values so far, before NaN."""
     if count < OSCILLATOR:
-        state[sum_at] += value
+        state[at + 1] += value
         if count == OSCILLATOR - 1:
-            state[at] = state[sum_at] / seeds
+            state[at] = state[at + 1] / seeds
         return state[at]
     return _wilder(state, at, value)
 
 
 @_compile
-def _volatility(state: np.ndarray, count: int, high: float, low: float, close: float, out: np.ndarray) -> None:
+def _volatility(state: np.ndarray, count: int, bar: np.ndarray, out: np.ndarray) -> None:
     """ATR and ADX. ADX divides by an ATR of its own that leaves out the first bar, which has no previous close."""
+    high, low = bar[HIGH], bar[LOW]
     if count == 0:
-        out[ATR] = _range_seeded(state, ATR_VALUE, ATR_SUM, count, high - low, OSCILLATOR)
+        out[ATR] = _range_mean(state, ATR_VALUE, count, high - low, OSCILLATOR)
         out[ADX] = np.nan
         return
     previous = state[PREV_CLOSE]
     true_range = max(high - low, abs(high - previous), abs(low - previous))
-    out[ATR] = _range_seeded(state, ATR_VALUE, ATR_SUM, count, true_range, OSCILLATOR)
-    atr = _range_seeded(state, ADX_ATR, ADX_ATR_SUM, count, true_range, OSCILLATOR - 1)
+    out[ATR] = _range_mean(state, ATR_VALUE, count, true_range, OSCILLATOR)
+    atr = _range_mean(state, ADX_ATR, count, true_range, OSCILLATOR - 1)
 
     up = high - state[PREV_HIGH]
     down = state[PREV_LOW] - low
@@ -305,8 +292,9 @@ def _volatility(state: np.ndarray, count: int, high: float, low: float, close: f
 
 
 @_compile
-def _vote(state: np.ndarray, params: np.ndarray, close: float, volume: float, out: np.ndarray) -> None:
+def _vote(state: np.ndarray, params: np.ndarray, bar: np.ndarray, out: np.ndarray) -> None:
     """Weighted vote. Strict comparisons throughout: equality and NaN give no point."""
+    close = bar[CLOSE]
     long = 0.0
     short = 0.0
     if out[RSI] < 35.0:
@@ -336,7 +324,7 @@ def _vote(state: np.ndarray, params: np.ndarray, close: float, volume: float, ou
     out[SCORE_LONG] = long
     out[SCORE_SHORT] = short
 
-    needed = params[0] if volume > params[2] * out[VOLUME_MEAN] else params[0] + 1.0
+    needed = params[0] if bar[VOLUME] > params[2] * out[VOLUME_MEAN] else params[0] + 1.0
     signal = 0.0
     if long >= needed and short < needed:
         signal = 1.0
@@ -350,33 +338,22 @@ def _vote(state: np.ndarray, params: np.ndarray, close: float, volume: float, ou
 
 
 @_compile
-def _features(
-    state: np.ndarray,
-    count: int,
-    close: float,
-    volume: float,
-    btc_close: float,
-    eth_close: float,
-    funding: float,
-    oi_change: float,
-    out: np.ndarray,
-) -> None:
+def _features(state: np.ndarray, count: int, bar: np.ndarray, out: np.ndarray) -> None:
     """Z-scored features. Must run after the indicators and the close ring of this bar."""
+    close, btc_close, eth_close = bar[CLOSE], bar[BTC_CLOSE], bar[ETH_CLOSE]
     out[BB_PCT] = (close - out[BB_LOWER]) / (out[BB_UPPER] - out[BB_LOWER] + 1e-8)
     out[MACD_HIST_PCT] = out[MACD_HIST] / close
 
     # Zero stands for "not fetched" in the ancestor's stored funding and open interest, and its models were trained with
     # zero as missing. The rule sits here so that research and live cannot differ in it. Price: a rate that truly
     # settled at exactly zero (1 of 6,284 for XRPUSDT) counts as unknown until the next one.
-    if funding == 0.0:
-        funding = np.nan
-    if oi_change == 0.0:
-        oi_change = np.nan
+    funding = np.nan if bar[FUNDING] == 0.0 else bar[FUNDING]
+    oi_change = np.nan if bar[OPEN_INTEREST] == 0.0 else bar[OPEN_INTEREST]
 
     slot = count % Z_LONG
     row = Z_RING + slot * N_SERIES
     state[row + Z_ATR_PCT] = out[ATR] / (close + 1e-8)
-    state[row + Z_VOL_RATIO] = volume / (out[VOLUME_MEAN] + 1e-8)
+    state[row + Z_VOL_RATIO] = bar[VOLUME] / (out[VOLUME_MEAN] + 1e-8)
     state[row + Z_ADX] = out[ADX]
     now = CLOSES + count % BAND + BAND
     btc_now = _push(state, BTC, LAGS, count, btc_close) + LAGS - 1
@@ -423,20 +400,7 @@ def _features(
 
 
 @_compile
-def step(
-    state: np.ndarray,
-    params: np.ndarray,
-    open_: float,
-    high: float,
-    low: float,
-    close: float,
-    volume: float,
-    btc_close: float,
-    eth_close: float,
-    funding: float,
-    oi_change: float,
-    out: np.ndarray,
-) -> int:
+def step(state: np.ndarray, params: np.ndarray, bar: np.ndarray, out: np.ndarray) -> int:
     """
     Take one finished bar.
 
@@ -446,16 +410,10 @@ def step(
         float64, shape (STATE_SIZE,), prepared by :func:`reset`; changed in place.
     params : np.ndarray
         float64, shape (3,): signal threshold, ADX threshold, volume multiplier.
-    open_, high, low, close : float
-        Prices, quote currency, finite and positive.
-    volume : float
-        Base currency, finite and not negative.
-    btc_close, eth_close : float
-        Closes of the same bar, NaN where missing.
-    funding : float
-        Last rate settled strictly before the bar's close, a fraction, NaN where missing.
-    oi_change : float
-        Relative change of open interest since the bar before, NaN where missing.
+    bar : np.ndarray
+        float64, shape (9,), in the order of INPUTS: prices finite and positive, volume finite and not negative; closes
+        of BTC and ETH of the same bar, last funding rate settled strictly before the bar's close (a fraction) and
+        relative change of open interest since the bar before, each NaN where missing.
     out : np.ndarray
         float64, shape (WIDTH,): the row of :data:`strategies.kernel.columns.COLUMNS`, overwritten.
 
@@ -465,18 +423,18 @@ def step(
         0, or 1 + position in INPUTS of a refused value; then `state` and `out` are unchanged.
 
     """
-    refused = _refused(open_, high, low, close, volume, btc_close, eth_close, funding, oi_change)
+    refused = _refused(bar)
     if refused:
         return refused
     count = int(state[COUNT])
-    _trend(state, count, close, volume, out)
-    _oscillators(state, count, close, out)
-    _volatility(state, count, high, low, close, out)
-    _vote(state, params, close, volume, out)
-    _features(state, count, close, volume, btc_close, eth_close, funding, oi_change, out)
-    state[PREV_CLOSE] = close
-    state[PREV_HIGH] = high
-    state[PREV_LOW] = low
+    _trend(state, count, bar, out)
+    _oscillators(state, count, bar[CLOSE], out)
+    _volatility(state, count, bar, out)
+    _vote(state, params, bar, out)
+    _features(state, count, bar, out)
+    state[PREV_CLOSE] = bar[CLOSE]
+    state[PREV_HIGH] = bar[HIGH]
+    state[PREV_LOW] = bar[LOW]
     state[PREV_MACD] = out[MACD]
     state[PREV_MACD_SIGNAL] = out[MACD_SIGNAL]
     state[COUNT] = count + 1.0
@@ -486,7 +444,7 @@ def step(
 @_compile
 def batch(state: np.ndarray, params: np.ndarray, bars: np.ndarray, out: np.ndarray) -> tuple[int, int]:
     """
-    Loop :func:`step` over `bars`, float64 (n, 9) in the order of INPUTS, into `out`, float64 (n, WIDTH).
+    Loop :func:`step` over `bars`, float64 (n, 9), into `out`, float64 (n, WIDTH).
 
     Returns
     -------
@@ -495,20 +453,7 @@ def batch(state: np.ndarray, params: np.ndarray, bars: np.ndarray, out: np.ndarr
 
     """
     for i in range(bars.shape[0]):
-        refused = step(
-            state,
-            params,
-            bars[i, 0],
-            bars[i, 1],
-            bars[i, 2],
-            bars[i, 3],
-            bars[i, 4],
-            bars[i, 5],
-            bars[i, 6],
-            bars[i, 7],
-            bars[i, 8],
-            out[i],
-        )
+        refused = step(state, params, bars[i], out[i])
         if refused:
             return i, refused
     return bars.shape[0], 0
