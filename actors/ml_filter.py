@@ -2,8 +2,8 @@
 The ML gate: scores every Signal with the model of a folder and publishes a Verdict.
 
 Modes: ``enforce`` blocks below the threshold; ``shadow`` scores, says what it would have done and never blocks.
-Switched off, the gate is not in the chain. Without a usable model ``enforce`` blocks everything (fail closed), ``shadow``
-passes everything (degraded); both give the reason in each Verdict.
+Switched off, the gate is not in the chain. Without a usable model ``enforce`` blocks everything (fail closed) and
+``shadow`` passes everything (degraded); both give the reason in each Verdict.
 
 The folder may be exchanged while the node runs: its identity is checked at each Signal. A new folder that does not
 verify is refused with one incident, and the running model stays until it expires.

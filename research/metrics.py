@@ -1,0 +1,181 @@
+"""How good scores are, on signal rows only, each figure with its count and its doubt."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.model_folder import PlattScaling
+from research.labels import Floats, Ints
+
+Bools = npt.NDArray[np.bool_]
+
+MEANINGFUL = 100
+"""Signals below which no figure of a window means much."""
+
+DAY_NS = 86_400_000_000_000
+_RESAMPLES = 1_000
+_CLIP = 1e-12
+
+
+def auc(scores: Floats, label: Ints) -> float:
+    """Return the probability that a good signal scores above a bad one, ties counted half; NaN without both kinds."""
+    good, bad = np.count_nonzero(label == 1), np.count_nonzero(label == 0)
+    if not good or not bad:
+        return math.nan
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    mean_rank = np.cumsum(counts) - (counts - 1) / 2
+    return float((mean_rank[inverse][label == 1].sum() - good * (good + 1) / 2) / (good * bad))
+
+
+def log_loss(scores: Floats, label: Ints) -> float:
+    """Return the mean negative log likelihood, natural logarithm."""
+    p = np.clip(scores, _CLIP, 1 - _CLIP)
+    return float(-np.mean(np.where(label == 1, np.log(p), np.log(1 - p))))
+
+
+def calibration_table(scores: Floats, label: Ints, bins: int = 5) -> list[dict[str, float]]:
+    """Return, for bins of equal count by score: count, mean score, share of good signals."""
+    order = np.argsort(scores, kind="stable")
+    return [
+        {"count": len(part), "mean_score": float(scores[part].mean()), "good_share": float(label[part].mean())}
+        for part in np.array_split(order, min(bins, len(order)))
+        if len(part)
+    ]
+
+
+def calibration_error(scores: Floats, label: Ints, bins: int = 5) -> float:
+    """Return the mean absolute gap between score and share of good signals over the bins, weighted by count."""
+    table = calibration_table(scores, label, bins)
+    return sum(row["count"] * abs(row["mean_score"] - row["good_share"]) for row in table) / len(scores)
+
+
+def day_bootstrap(
+    statistic: Callable[[Ints], float], close_time: Ints, seed: int, resamples: int = _RESAMPLES
+) -> tuple[float, float] | None:
+    """
+    Return the 95 % percentile interval of a statistic under resampling of whole UTC days.
+
+    Signals of one day share their market, so single rows would give intervals that are too narrow.
+
+    Parameters
+    ----------
+    statistic : Callable
+        Takes int64 row indices (with repeats), returns a number; NaN samples are left out.
+    close_time : np.ndarray
+        int64, close of each row's bar, UTC ns.
+    seed : int
+        Seed of the resampling.
+    resamples : int
+        Number of resamples.
+
+    Returns
+    -------
+    tuple[float, float] or None
+        None where fewer than two days, or half of the samples, give a number.
+
+    """
+    _, day = np.unique(close_time // DAY_NS, return_inverse=True)
+    days = int(day.max()) + 1 if len(day) else 0
+    if days < 2:
+        return None
+    members = [np.flatnonzero(day == d) for d in range(days)]
+    random = np.random.default_rng(seed)
+    values = np.array(
+        [statistic(np.concatenate([members[d] for d in random.integers(0, days, days)])) for _ in range(resamples)]
+    )
+    values = values[np.isfinite(values)]
+    if len(values) < resamples / 2:
+        return None
+    return float(np.percentile(values, 2.5)), float(np.percentile(values, 97.5))
+
+
+def describe(
+    scores: Floats,
+    label: Ints,
+    net_r: Floats,
+    close_time: Ints,
+    threshold: float,
+    seed: int | None = None,
+) -> dict[str, Any]:
+    """
+    Return the figures of one window as plain data; NaN where a figure does not exist.
+
+    Parameters
+    ----------
+    scores, net_r : np.ndarray
+        float64, calibrated probability and result in units of planned risk.
+    label, close_time : np.ndarray
+        int64, 0 or 1, and close of the signal bar in UTC ns.
+    threshold : float
+        Scores at least this pass.
+    seed : int, optional
+        Adds bootstrap intervals (``…_95``) with this seed.
+
+    """
+    count = len(scores)
+    passed = scores >= threshold
+    result: dict[str, Any] = {
+        "signals": count,
+        "good": int(label.sum()),
+        "passed": int(passed.sum()),
+        "passed_good": int(label[passed].sum()),
+    }
+    if not count:
+        return result
+    result |= {
+        "base_rate": float(label.mean()),
+        "auc": auc(scores, label),
+        "precision": _mean(label[passed]),
+        "recall": float(label[passed].sum() / label.sum()) if label.any() else math.nan,
+        "log_loss": log_loss(scores, label),
+        "log_loss_of_base_rate": log_loss(np.full(count, label.mean()), label),
+        "brier": float(np.mean((scores - label) ** 2)),
+        "calibration_error": calibration_error(scores, label),
+        "calibration": calibration_table(scores, label),
+        "net_r_all": _mean(net_r),
+        "net_r_passed": _mean(net_r[passed]),
+        "net_r_blocked": _mean(net_r[~passed]),
+        "net_r_gain_per_signal": float(-net_r[~passed].sum() / count),
+    }
+    if seed is not None:
+        statistics: dict[str, Callable[[Ints], float]] = {
+            "auc": lambda rows: auc(scores[rows], label[rows]),
+            "precision": lambda rows: _mean(label[rows][passed[rows]]),
+            "net_r_passed": lambda rows: _mean(net_r[rows][passed[rows]]),
+            "net_r_gain_per_signal": lambda rows: float(-(net_r[rows] * ~passed[rows]).sum() / len(rows)),
+        }
+        for name, statistic in statistics.items():
+            result[f"{name}_95"] = day_bootstrap(statistic, close_time, seed)
+    return result
+
+
+def fit_platt(scores: Floats, label: Ints) -> PlattScaling:
+    """
+    Return ``sigmoid(slope * logit(score) + intercept)`` fitted by regularised maximum likelihood.
+
+    Targets are smoothed as Platt proposed, so that few rows cannot make the fit run away; a slope that is not positive
+    would turn the order of the scores around and is replaced by no scaling (slope 1, intercept 0).
+    """
+    good, bad = int(np.count_nonzero(label == 1)), int(np.count_nonzero(label == 0))
+    target = np.where(label == 1, (good + 1) / (good + 2), 1 / (bad + 2))
+    p = np.clip(scores, _CLIP, 1 - _CLIP)
+    design = np.column_stack([np.log(p / (1 - p)), np.ones(len(p))])
+    weights = np.array([1.0, 0.0])
+    for _ in range(100):
+        fitted = 1 / (1 + np.exp(-(design @ weights)))
+        gradient = design.T @ (fitted - target) + 1e-3 * (weights - [1.0, 0.0])
+        curvature = (design * (fitted * (1 - fitted))[:, None]).T @ design + 1e-3 * np.eye(2)
+        step = np.linalg.solve(curvature, gradient)
+        weights = weights - np.clip(step, -2, 2)
+        if float(np.abs(step).max()) < 1e-10:
+            break
+    if not (weights[0] > 0 and np.isfinite(weights).all()):
+        return PlattScaling(slope=1.0, intercept=0.0)
+    return PlattScaling(slope=float(weights[0]), intercept=float(weights[1]))
+
+
+def _mean(values: npt.NDArray[Any]) -> float:
+    return float(values.mean()) if len(values) else math.nan
