@@ -98,8 +98,8 @@ class RestoredRisk(FrozenConfig, frozen=True, kw_only=True):
 
     """
 
-    trade_pnls: dict[str, list[float]] = {}
-    latches: list[tuple[Latch, str]] = []
+    trade_pnls: dict[str, list[float]] = msgspec.field(default_factory=dict)
+    latches: list[tuple[Latch, str]] = msgspec.field(default_factory=list)
     day: int | None = None
     day_start_equity: float | None = None
 

@@ -122,16 +122,16 @@ class DailyLoss:
 class FastKill:
     """The symbol's last trades were not all losses."""
 
-    losses: int
+    trades: int
 
     def trips(self, pnls: Sequence[float]) -> bool:
-        """Return whether the last `losses` results (USDT) are all negative or zero."""
-        return len(pnls) >= self.losses and all(pnl <= 0 for pnl in pnls[-self.losses :])
+        """Return whether the last `trades` results (USDT) are all negative or zero."""
+        return len(pnls) >= self.trades and all(pnl <= 0 for pnl in pnls[-self.trades :])
 
     def check(self, intent: Intent, state: AccountState) -> RuleResult:
         """Refuse until a person rearms the symbol."""
         if state.latched(Latch.FAST_KILL, intent.symbol) or self.trips(state.trade_pnls.get(intent.symbol, ())):
-            return _refuse(Reason.FAST_KILL, f"{self.losses} losing trades in a row")
+            return _refuse(Reason.FAST_KILL, f"{self.trades} losing trades in a row")
         return PASS
 
 

@@ -1,0 +1,91 @@
+"""The account as the engine's cache knows it: wallet balance, and open positions valued at the last bar closes."""
+
+from decimal import Decimal
+from typing import Any
+
+from nautilus_trader.model.data import Bar
+from nautilus_trader.model.enums import PositionSide
+from nautilus_trader.model.identifiers import InstrumentId, Venue
+from nautilus_trader.model.objects import Currency
+
+from strategies.messages import Side
+
+PERPETUAL = "-PERP"
+PRICE_FIRST = 850
+"""Bus priority for noting bar closes: after the market clock and funding, before every component that decides."""
+
+
+def venue_symbol(instrument_id: InstrumentId) -> str:
+    """Return the venue's symbol (``XRPUSDT``) of ``XRPUSDT-PERP.BINANCE``."""
+    return str(instrument_id.symbol.value).removesuffix(PERPETUAL)
+
+
+def side_of(position: Any) -> Side:
+    """Return the direction of an open Nautilus position."""
+    return Side.LONG if position.side == PositionSide.LONG else Side.SHORT
+
+
+class AccountView:
+    """
+    Balance, unrealised profit and equity, in decimals of the account's currency.
+
+    Total balance is used, never free balance: the real and the simulated account lock margin differently
+    (`knowledge/replay-on-live-node.md` §5).
+
+    Parameters
+    ----------
+    cache : CacheFacade
+        The engine's cache.
+    venue : str
+        Whose account is looked at.
+    currency : str
+        Settlement currency.
+
+    """
+
+    def __init__(self, cache: Any, venue: str, currency: str) -> None:
+        self._cache = cache
+        self._venue = Venue(venue)
+        self._currency = Currency.from_str(currency)
+        self._closes: dict[InstrumentId, Decimal] = {}
+
+    def note(self, bar: Bar) -> None:
+        """Remember the close of `bar`."""
+        self._closes[bar.bar_type.instrument_id] = bar.close.as_decimal()
+
+    def price(self, instrument_id: InstrumentId) -> Decimal | None:
+        """Return the last close seen (after a restart: requested history's last), or None (unavailable)."""
+        close = self._closes.get(instrument_id)
+        if close is None:
+            bars = [self._cache.bar(t) for t in self._cache.bar_types(instrument_id=instrument_id)]
+            newest = max((bar for bar in bars if bar is not None), key=lambda bar: bar.ts_event, default=None)
+            close = None if newest is None else newest.close.as_decimal()
+        return close
+
+    def balance(self) -> Decimal | None:
+        """Return the wallet balance without unrealised profit, or None while there is no account (unavailable)."""
+        account = self._cache.account_for_venue(self._venue)
+        total = None if account is None else account.balance_total(self._currency)
+        return None if total is None else total.as_decimal()
+
+    def positions(self) -> list[Any]:
+        """Return the open positions of the venue, ordered by instrument."""
+        positions = self._cache.positions_open()
+        ours = [p for p in positions if p.instrument_id.venue == self._venue]
+        return sorted(ours, key=lambda p: p.instrument_id.value) if len(ours) > 1 else ours
+
+    def unrealized(self) -> Decimal | None:
+        """Return the profit of all open positions at the last closes, or None if one has no price (unavailable)."""
+        total = Decimal(0)
+        for position in self.positions():
+            price = self.price(position.instrument_id)
+            if price is None:
+                return None
+            opened = Decimal(repr(position.avg_px_open))
+            total += side_of(position).sign * position.quantity.as_decimal() * (price - opened)
+        return total
+
+    def equity(self) -> Decimal | None:
+        """Return balance plus unrealised profit, or None if either is unknown (unavailable)."""
+        balance, unrealized = self.balance(), self.unrealized()
+        return None if balance is None or unrealized is None else balance + unrealized
