@@ -1,0 +1,300 @@
+"""
+Checked files into the catalog, one series at a time.
+
+A call is all or nothing: every file is read and checked before anything is written, and each series is replaced
+atomically (see :mod:`catalog.store`). Bringing the same data again changes nothing; data that contradicts what is
+stored is refused unless the caller says that the files are right.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from catalog import checks, store, tables
+from catalog.checks import Grid, Series, iso
+from catalog.instruments import InstrumentSpec, bar_type_text, find, instrument_id_text, load_instruments
+from strategies.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What one file held; times ISO-8601 UTC, the bar's open or the settlement."""
+
+    path: str
+    rows: int
+    first: str
+    last: str
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a command did to one series: rows added, replaced and already there, and what the catalog now holds."""
+
+    kind: str
+    symbol: str
+    interval: str | None
+    catalog: str
+    files: list[FileReport]
+    added: int
+    replaced: int
+    unchanged: int
+    total: int
+    first: str
+    last: str
+
+
+def ingest_klines(
+    paths: Sequence[Path],
+    *,
+    catalog: Path,
+    symbol: str,
+    interval: str,
+    instruments: Path | None = None,
+    replace: bool = False,
+    window: tuple[int, int] | None = None,
+    now_ns: int | None = None,
+    wait_seconds: float = 60.0,
+) -> Report:
+    """
+    Bring bars into the catalog, with the instrument when the catalog does not hold it yet.
+
+    Parameters
+    ----------
+    paths : Sequence[Path]
+        Files; see :mod:`catalog.csv_files` for the forms.
+    symbol, interval : str
+        Venue symbol and exchange interval.
+    instruments : Path, optional
+        exchangeInfo JSON or YAML with the instrument's figures; default: the catalog's, then `config/instruments.yaml`.
+    replace : bool
+        The files win over stored bars that differ.
+    window : tuple[int, int], optional
+        Take only bars that open in ``[start, end)``, UTC ns.
+    now_ns : int, optional
+        Wall time that decides what is unfinished; default the system clock.
+
+    Raises
+    ------
+    DataError, ConfigError
+        Propagate: nothing was stored.
+
+    """
+    identifier = bar_type_text(symbol, interval)
+    grid, spec = _grid(catalog, symbol, instruments)
+    parts = [_part(path, symbol, window, lambda p: checks.read_klines(p, grid, interval, now_ns)) for path in paths]
+    with store.locked(catalog, wait_seconds):
+        table = store.read_table(catalog, store.BARS, identifier)
+        known = tables.bars_from_table(table, grid, interval, catalog) if table is not None else None
+        merged = _Merge(known, replace, lambda row: _bar_text(row, grid))
+        merged.add_all(parts)
+        series = merged.series
+        if spec is not None:
+            _store_instrument(catalog, spec)
+        if merged.changed:
+            store.write_series(catalog, store.BARS, identifier, tables.bars_to_table(series, grid, interval))
+    return merged.report("klines", symbol, interval, catalog, parts)
+
+
+def ingest_funding(
+    paths: Sequence[Path],
+    *,
+    catalog: Path,
+    symbol: str,
+    instruments: Path | None = None,
+    replace: bool = False,
+    window: tuple[int, int] | None = None,
+    now_ns: int | None = None,
+    wait_seconds: float = 60.0,
+) -> Report:
+    """Bring funding settlements into the catalog; parameters and errors as in :func:`ingest_klines`."""
+    _, spec = _grid(catalog, symbol, instruments)
+    parts = [_part(path, symbol, window, lambda p: checks.read_funding(p, symbol, now_ns)) for path in paths]
+    with store.locked(catalog, wait_seconds):
+        table = store.read_table(catalog, store.FUNDING, instrument_id_text(symbol))
+        known = tables.funding_from_table(table) if table is not None else None
+        merged = _Merge(known, replace, lambda row: f"rate {row[0] / 10**checks.RATE_DIGITS:.8f}", compared=1)
+        merged.add_all(parts)
+        series = merged.series
+        if spec is not None:
+            _store_instrument(catalog, spec)
+        if merged.changed:
+            store.write_series(
+                catalog, store.FUNDING, instrument_id_text(symbol), tables.funding_to_table(series, symbol)
+            )
+    return merged.report("funding", symbol, None, catalog, parts)
+
+
+def ingest_instruments(
+    paths: Sequence[Path], *, catalog: Path, symbols: Sequence[str] = (), wait_seconds: float = 60.0
+) -> dict[str, str]:
+    """
+    Bring instruments into the catalog from exchangeInfo JSON or our YAML; `symbols` empty takes all of them.
+
+    Returns
+    -------
+    dict[str, str]
+        Symbol to ``added``, ``replaced`` or ``unchanged``.
+
+    Raises
+    ------
+    DataError, ConfigError
+        Propagate: nothing was stored. Also when stored bars have other precisions than the new figures.
+
+    """
+    specs: dict[str, InstrumentSpec] = {}
+    for path in paths:
+        specs |= load_instruments(path)
+    if symbols:
+        specs = {symbol: find(specs, symbol, ", ".join(map(str, paths))) for symbol in symbols}
+    with store.locked(catalog, wait_seconds):
+        for symbol, spec in specs.items():
+            _refuse_new_precision(catalog, spec)
+        return {symbol: _store_instrument(catalog, spec) for symbol, spec in specs.items()}
+
+
+type _Part = tuple[Path, Series, FileReport]
+
+
+class _Merge:
+    """Rows of files laid over stored rows. `compared` is the number of leading value columns that must agree."""
+
+    def __init__(
+        self, known: Series | None, replace: bool, show: Callable[[Any], str], compared: int | None = None
+    ) -> None:
+        self.known = known
+        self.replace = replace
+        self.show = show
+        self.compared = compared
+        self.added = self.replaced = self.unchanged = 0
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.added or self.replaced)
+
+    @property
+    def series(self) -> Series:
+        if self.known is None:
+            raise DataError("no row lies in the range asked for")
+        return self.known
+
+    def add_all(self, parts: list[_Part]) -> None:
+        for path, series, _ in parts:
+            if len(series.time):
+                self._add(path, series)
+
+    def _add(self, path: Path, new: Series) -> None:
+
+        if self.known is None:
+            self.known, self.added = new, len(new.time)
+            return
+        old = self.known
+        at = np.searchsorted(old.time, new.time)
+        there = np.zeros(len(new.time), dtype=bool)
+        inside = at < len(old.time)
+        there[inside] = old.time[at[inside]] == new.time[inside]
+        differs = np.zeros(len(new.time), dtype=bool)
+        compared = slice(0, self.compared)
+        differs[there] = (old.values[at[there], compared] != new.values[there, compared]).any(axis=1)
+        if differs.any() and not self.replace:
+            row = int(np.argmax(differs))
+            raise DataError(
+                f"{path}: {int(differs.sum())} rows contradict what is stored, first {iso(new.time[row])}: stored "
+                f"{self.show(old.values[at[row]])}; file {self.show(new.values[row])}: "
+                "--replace takes the file's rows; nothing was stored"
+            )
+        values = old.values.copy()
+        values[at[differs]] = new.values[differs]
+        fresh = ~there
+        time = np.concatenate([old.time, new.time[fresh]])
+        order = np.argsort(time, kind="stable")
+        self.known = Series(time[order], np.concatenate([values, new.values[fresh]])[order])
+        self.added += int(fresh.sum())
+        self.replaced += int(differs.sum())
+        self.unchanged += int((there & ~differs).sum())
+
+    def report(
+        self,
+        kind: str,
+        symbol: str,
+        interval: str | None,
+        catalog: Path,
+        parts: list[_Part],
+    ) -> Report:
+
+        return Report(
+            kind=kind,
+            symbol=symbol,
+            interval=interval,
+            catalog=str(catalog),
+            files=[report for _, _, report in parts],
+            added=self.added,
+            replaced=self.replaced,
+            unchanged=self.unchanged,
+            total=len(self.series.time),
+            first=iso(self.series.time[0]),
+            last=iso(self.series.time[-1]),
+        )
+
+
+def _part(path: Path, symbol: str, window: tuple[int, int] | None, read: Callable[[Path], Series]) -> _Part:
+
+    named = set(re.findall(r"(?<![A-Z0-9])[A-Z0-9]{2,15}(?:USDT|USDC|BUSD)(?![A-Z0-9])", path.name))
+    if named and symbol not in named:
+        other = min(named)
+        raise DataError(
+            f"{path}: the name says {other}, --symbol says {symbol}: use --symbol {other} or rename the file"
+        )
+    series = read(path)
+    if window is not None:
+        inside = (series.time >= window[0]) & (series.time < window[1])
+        series = Series(series.time[inside], series.values[inside], series.duplicates, series.warnings)
+    rows = len(series.time)
+    first, last = (iso(series.time[0]), iso(series.time[-1])) if rows else ("", "")
+    return path, series, FileReport(str(path), rows, first, last, series.warnings)
+
+
+def _grid(catalog: Path, symbol: str, instruments: Path | None) -> tuple[Grid, InstrumentSpec | None]:
+
+    stored = tables.stored_grid(catalog, symbol)
+    if stored is not None and instruments is None:
+        return stored, None
+    if instruments is None:
+        spec = find(load_instruments(), symbol)
+    else:
+        spec = find(load_instruments(instruments), symbol, str(instruments))
+        _refuse_new_precision(catalog, spec)
+    return tables.grid_of(spec), spec
+
+
+def _store_instrument(catalog: Path, spec: InstrumentSpec) -> str:
+    old = store.read_table(catalog, store.INSTRUMENTS, instrument_id_text(spec.symbol))
+    new = tables.instrument_to_table(spec)
+    if old is not None and old.to_pylist() == new.to_pylist():
+        return "unchanged"
+    store.write_series(catalog, store.INSTRUMENTS, instrument_id_text(spec.symbol), new)
+    return "added" if old is None else "replaced"
+
+
+def _refuse_new_precision(catalog: Path, spec: InstrumentSpec) -> None:
+
+    wanted = (spec.price_precision, spec.quantity_precision)
+    for file in sorted((catalog / "data" / store.BARS).glob(f"{instrument_id_text(spec.symbol)}-*/*.parquet")):
+        metadata = pq.read_schema(file).metadata
+        stored = (int(metadata[b"price_precision"]), int(metadata[b"size_precision"]))
+        if stored != wanted:
+            raise DataError(
+                f"{file.parent}: bars are stored with {stored[0]} price and {stored[1]} quantity digits, "
+                f"the new figures of {spec.symbol} have {wanted[0]} and {wanted[1]}: "
+                "ingest everything into a new catalog"
+            )
+
+
+def _bar_text(row: Any, grid: Grid) -> str:
+    prices = "/".join(f"{int(v) / 10**grid.price_precision:.{grid.price_precision}f}" for v in row[:4])
+    return f"{prices} volume {int(row[4]) / 10**grid.quantity_precision:.{grid.quantity_precision}f}"
