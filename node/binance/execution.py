@@ -1,0 +1,197 @@
+"""
+The user stream of the corrected Binance USD-M execution client: every event read, in whatever order it comes.
+
+See `node.binance.reconciliation` for the other half and for the rules both keep.
+"""
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+from nautilus_trader.adapters.binance.common.enums import BinanceExecutionType, BinanceOrderStatus
+from nautilus_trader.adapters.binance.common.symbol import BinanceSymbol
+from nautilus_trader.adapters.binance.futures.enums import BinanceFuturesEventType
+from nautilus_trader.adapters.binance.futures.schemas.user import BinanceFuturesAlgoOrderData
+from nautilus_trader.adapters.binance.http.error import BinanceError
+from nautilus_trader.core.datetime import millis_to_nanos
+from nautilus_trader.model.identifiers import ClientOrderId, VenueOrderId
+from nautilus_trader.model.orders import Order
+
+from node.binance import user_events
+from node.binance.funding import FundingReporter
+from node.binance.http import ArgonautBinanceHttpClient
+from node.binance.reconciliation import ReconcilingExecutionClient
+
+FILL_DEADLINE_SECS = 2.0
+"""How long the fill event of a stop may trail its FINISHED, s."""
+
+
+class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
+    """
+    Binance USD-M execution that never invents, loses or repeats an order.
+
+    Attributes
+    ----------
+    user_messages : int
+        User-stream messages handled since construction (the replay barrier counts on it).
+
+    """
+
+    def __init__(self, *, client: ArgonautBinanceHttpClient, **kwargs: Any) -> None:
+        super().__init__(client=client, **kwargs)
+        self.user_messages = 0
+        self._unknown_kinds: set[str] = set()
+        self._funding = FundingReporter(self, http=client, msgbus=self._msgbus, clock=self._clock)
+        self._own_handlers = {
+            "ACCOUNT_UPDATE": self._on_account_update,
+            "MARGIN_CALL": self._on_margin_call,
+            "ACCOUNT_CONFIG_UPDATE": self._on_account_config_update,
+            "CONDITIONAL_ORDER_TRIGGER_REJECT": self._on_trigger_reject,
+        }
+
+    def _handle_user_ws_message(self, raw: bytes) -> None:
+        """
+        Count and dispatch one message; unknown types are noted once, an unreadable one starts a reconciliation.
+
+        Without it every new event type or reason is an ERROR, and an event that could not be read is lost.
+        """
+        self.user_messages += 1
+        try:
+            kind = user_events.KIND.decode(raw).e
+            handler = self._own_handlers.get(kind)
+            if handler is not None:
+                handler(raw)
+            elif kind == "TRADE_LITE" and not self._use_trade_lite:
+                return
+            elif (known := _event_type(kind)) is not None and known in self._futures_user_ws_handlers:
+                self._futures_user_ws_handlers[known](raw)
+            elif kind not in self._unknown_kinds:
+                self._unknown_kinds.add(kind)
+                self._log.info(f"User event {kind} is not used by this node")
+        except Exception as e:  # noqa: BLE001 - nothing that arrives may stop the stream
+            self._log.exception(f"Error on handling {raw!r}", e)
+            self._request_resync("a user-stream event could not be handled")
+
+    def _on_account_update(self, raw: bytes) -> None:
+        update = user_events.ACCOUNT_UPDATE.decode(raw)
+        if update.a.B:
+            self.generate_account_state(
+                balances=[balance.parse_to_account_balance() for balance in update.a.B],
+                margins=[],
+                reported=True,
+                ts_event=millis_to_nanos(update.T),
+            )
+        if update.a.m == user_events.FUNDING_FEE:
+            self._funding.on_update(update)
+
+    def _on_margin_call(self, raw: bytes) -> None:
+        call = user_events.MARGIN_CALL.decode(raw)
+        for position in call.p:
+            text = f"margin call: position {position.pa}, maintenance margin {position.mm} USDT"
+            self._incident("critical", "MARGIN_CALL", text, position.s)
+        self._log.warning(f"Margin call for {', '.join(p.s for p in call.p)}")
+
+    def _on_account_config_update(self, raw: bytes) -> None:
+        change = user_events.ACCOUNT_CONFIG_UPDATE.decode(raw).ac
+        if change is None:
+            self._log.info("Account configuration changed")
+            return
+        self._log.info(f"Leverage of {change.s} is now {change.l}")
+        account = self.get_account()
+        if account is not None and change.l >= 1:
+            account.set_leverage(self._get_cached_instrument_id(change.s), Decimal(change.l))
+        wanted = (self._leverages or {}).get(BinanceSymbol(change.s))
+        if wanted is not None and wanted != change.l:
+            text = f"leverage was changed to {change.l}, configured is {wanted}"
+            self._incident("warning", "LEVERAGE_CHANGED", text, change.s)
+
+    def _on_trigger_reject(self, raw: bytes) -> None:
+        """
+        Close a stop that reached its trigger and was refused.
+
+        Without it the event is an ERROR line and the stop is believed to protect the position.
+        """
+        rejected = user_events.TRIGGER_REJECT.decode(raw).rejected
+        self._incident("critical", "STOP_REJECTED_AT_TRIGGER", f"order {rejected.i}: {rejected.r}", rejected.s)
+        for order in self._cache.orders_open(instrument_id=self._get_cached_instrument_id(rejected.s)):
+            if order.venue_order_id is not None and order.venue_order_id.value == str(rejected.i):
+                self.generate_order_rejected(
+                    strategy_id=order.strategy_id,
+                    instrument_id=order.instrument_id,
+                    client_order_id=order.client_order_id,
+                    reason=f"REJECTED_AT_TRIGGER: {rejected.r}",
+                    ts_event=self._clock.timestamp_ns(),
+                )
+                return
+        self._request_resync(f"a triggered order of {rejected.s} was rejected")
+
+    def _handle_order_trade_update(self, raw: bytes) -> None:
+        """
+        Re-link a triggered stop before its fill, whatever order the events come in.
+
+        Without it a TRADE that precedes TRIGGERED is dropped: the node stays long while the venue is flat.
+        """
+        data = self._decoder_futures_order_update.decode(raw).o
+        client_order_id = ClientOrderId(data.c) if data.c else None
+        venue_order_id = VenueOrderId(str(data.i))
+        order = self._cache.order(client_order_id) if client_order_id is not None else None
+        if order is not None:
+            if data.x == BinanceExecutionType.TRADE:
+                self.relink(order, venue_order_id)
+            elif data.x == BinanceExecutionType.NEW and self._linked.get(client_order_id) == venue_order_id:
+                return
+        if not (self._use_trade_lite and data.x == BinanceExecutionType.TRADE):
+            data.handle_order_trade_update(self)
+
+    def _handle_algo_update(self, raw: bytes) -> None:
+        """
+        Hold FINISHED back until the fill it announces has passed the engine's queue.
+
+        Without it nearly every stop gets a second, synthetic fill, which the engine refuses with an ERROR (and would
+        book if overfills were allowed).
+        """
+        message = self._decoder_futures_algo_update.decode(raw)
+        data = message.o
+        ts_event = millis_to_nanos(message.T)
+        order = self._cache.order(ClientOrderId(data.caid)) if data.caid else None
+        if order is not None:
+            if data.X == BinanceOrderStatus.TRIGGERED and data.ai:
+                self.relink(order, VenueOrderId(data.ai))
+                return
+            if data.X == BinanceOrderStatus.FINISHED and Decimal(data.aq or 0) > 0 and not order.is_closed:
+                self.start_work(self._finish(order, data, ts_event), "finish_algo_order")
+                return
+        data.handle_algo_update(self, ts_event)
+
+    async def _finish(self, order: Order, data: BinanceFuturesAlgoOrderData, ts_event: int) -> None:
+        executed = Decimal(data.aq or 0)
+        if not await self._filled(order, executed) and data.ai:
+            # The fill event never came: the trade list has the true price, id and fee.
+            actual = VenueOrderId(data.ai)
+            self.relink(order, actual)
+            try:
+                await self._recovery.fetch_fills(order, actual)
+            except BinanceError as e:
+                self._log.warning(f"Fills of {order.client_order_id!r} cannot be fetched: {e}")
+                self._request_resync(f"fills of {order.client_order_id} are unknown")
+                return
+            await self._filled(order, executed)
+        self._linked.pop(order.client_order_id, None)
+        data.handle_algo_update(self, ts_event)
+
+    async def _filled(self, order: Order, executed: Decimal) -> bool:
+        deadline = self._loop.time() + FILL_DEADLINE_SECS
+        spins = 0
+        while not order.is_closed and order.filled_qty.as_decimal() < executed:
+            if self._loop.time() > deadline:
+                return False
+            spins += 1
+            await asyncio.sleep(0 if spins < 50 else 0.002)
+        return True
+
+
+def _event_type(kind: str) -> BinanceFuturesEventType | None:
+    try:
+        return BinanceFuturesEventType(kind)
+    except ValueError:
+        return None

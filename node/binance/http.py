@@ -1,0 +1,186 @@
+"""
+The one HTTP client that the data and the execution client of a node share, and what its errors mean.
+
+The stock client has no time-out (a frozen venue hangs every request for minutes), lets transport errors escape the
+adapter's own error handling, and writes signatures and listen keys to the debug log (`knowledge/live-binance.md` §4
+F11/F12). This one corrects the three and leaves signing, quotas and the exception types as they are.
+"""
+
+import ipaddress
+import re
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+from nautilus_trader.adapters.binance.http.client import BinanceHttpClient
+from nautilus_trader.adapters.binance.http.error import BinanceClientError, BinanceError, BinanceServerError
+from nautilus_trader.common.component import LiveClock
+from nautilus_trader.core.nautilus_pyo3 import (
+    HttpClient,
+    HttpError,
+    HttpMethod,
+    HttpTimeoutError,
+    Quota,
+)
+
+from strategies.errors import ConfigError
+
+UNREACHABLE = 0
+"""HTTP status of a request that got no answer at all (time-out, reset, refused)."""
+
+_SECRET_PARAMETERS = re.compile(r"(?<![A-Za-z])(signature|listenKey)=[^&]*")
+_JSON_STARTS = b'{["-0123456789tfn'
+
+# Binance's words for "the request may or may not have been executed".
+_UNKNOWN_CODES = frozenset({-1000, -1001, -1006, -1007})
+
+
+def error_code(error: BaseException) -> int | None:
+    """Return Binance's own error code of `error`, or None if it carries none."""
+    message = getattr(error, "message", None)
+    if isinstance(message, str):
+        try:
+            message = msgspec.json.decode(message)
+        except msgspec.DecodeError:
+            return None
+    if isinstance(message, dict):
+        try:
+            return int(message["code"])
+        except (KeyError, TypeError, ValueError):
+            return None
+    return None
+
+
+def outcome_unknown(error: BaseException) -> bool:
+    """
+    Whether an order request that failed with `error` may have been executed all the same.
+
+    True for every 5xx, for "no answer", for an unreadable answer, and for the codes Binance documents as unknown.
+    """
+    if isinstance(error, BinanceServerError):
+        return True
+    if isinstance(error, BinanceError):
+        return error.status == 408 or error_code(error) in _UNKNOWN_CODES
+    return isinstance(error, (HttpError, HttpTimeoutError, msgspec.MsgspecError, OSError))
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the host of `url` is this machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class ArgonautBinanceHttpClient(BinanceHttpClient):
+    """
+    The adapter's HTTP client with a time-out, transport errors as ``BinanceServerError`` and a clean log.
+
+    Parameters
+    ----------
+    clock : LiveClock
+        Source of request timestamps.
+    api_key, api_secret : str or None
+        Credentials; an Ed25519 private key goes to `ed25519_private_key` as well.
+    base_url : str
+        Scheme and host of the REST interface.
+    timeout_secs : int
+        Total time one request may take.
+    quotas : list[tuple[str, Quota]]
+        Client-side rate limits by key; empty together with ``default_quota=None`` lifts them.
+    default_quota : Quota or None
+        Limit of keys not in `quotas`.
+    ed25519_private_key : str or None
+        PEM or base64 PKCS#8 key.
+    proxy_url : str or None
+        HTTP proxy.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: LiveClock,
+        api_key: str | None,
+        api_secret: str | None,
+        base_url: str,
+        timeout_secs: int,
+        quotas: list[tuple[str, Quota]],
+        default_quota: Quota | None,
+        ed25519_private_key: str | None = None,
+        proxy_url: str | None = None,
+    ) -> None:
+        if timeout_secs < 1:
+            raise ConfigError(f"http_timeout_secs: must be at least 1, was {timeout_secs}")
+        super().__init__(
+            clock=clock,
+            api_key=api_key,
+            api_secret=api_secret,
+            base_url=base_url,
+            ed25519_private_key=ed25519_private_key,
+            ratelimiter_quotas=quotas,
+            ratelimiter_default_quota=default_quota,
+            proxy_url=proxy_url,
+        )
+        self._client = HttpClient(
+            keyed_quotas=quotas,
+            default_quota=default_quota,
+            timeout_secs=timeout_secs,
+            proxy_url=proxy_url,
+        )
+        self.used_weight: int | None = None
+
+    async def send_request(
+        self,
+        http_method: HttpMethod,
+        url_path: str,
+        payload: dict[str, str] | None = None,
+        ratelimiter_keys: list[str] | None = None,
+    ) -> bytes:
+        """
+        Send one request and return the body.
+
+        Error contract: propagate. ``BinanceClientError`` for 4xx; ``BinanceServerError`` for 5xx, for an answer that
+        is not JSON, and with status 0 and code -1007 for no answer within the time-out.
+        """
+        target = f"{url_path}?{urlencode(payload)}" if payload else url_path
+        self._log.debug(_SECRET_PARAMETERS.sub(r"\1=…", target))
+        try:
+            response = await self._client.request(
+                http_method,
+                url=self._base_url + target,
+                headers=self._headers,
+                keys=ratelimiter_keys,
+            )
+        except (HttpTimeoutError, HttpError) as e:
+            # The text of a transport error repeats the URL, signature included.
+            reason = "timed out" if isinstance(e, HttpTimeoutError) else "transport error"
+            message = {"code": -1007, "msg": f"{http_method} {url_path}: {reason}, no answer from the venue"}
+            raise BinanceServerError(status=UNREACHABLE, message=message, headers={}) from None
+        self._read_weight(response.headers)
+        body: bytes = response.body
+        if response.status >= 400:
+            kind = BinanceServerError if response.status >= 500 else BinanceClientError
+            raise kind(status=response.status, message=_error_message(body), headers=response.headers)
+        start = body.lstrip(b" \t\n\r")[:1]
+        if start and start not in _JSON_STARTS:
+            text = f"answer is not JSON (HTTP {response.status}): {body[:200].decode(errors='replace')}"
+            raise BinanceServerError(status=response.status, message=text, headers=response.headers)
+        return body
+
+    def _read_weight(self, headers: dict[str, Any]) -> None:
+        weight = next((v for k, v in headers.items() if k.lower() == "x-mbx-used-weight-1m"), None)
+        if weight is not None and str(weight).isdigit():
+            self.used_weight = int(weight)
+
+
+def _error_message(body: bytes) -> Any:
+    if not body:
+        return None
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return body[:500].decode(errors="replace")

@@ -1,0 +1,302 @@
+"""
+Finding out what became of an order, from the venue's own answers, and telling the engine as the user stream would.
+
+Used when a submission ended without an answer, when the engine asks about an order in flight, and when a stop's
+execution was not heard. Nothing here ever sends an order.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from nautilus_trader.adapters.binance.common.constants import BINANCE_FUTURES_ALGO_ORDER_TYPES
+from nautilus_trader.adapters.binance.common.enums import BinanceOrderStatus
+from nautilus_trader.adapters.binance.common.schemas.account import BinanceOrder, BinanceUserTrade
+from nautilus_trader.adapters.binance.futures.http.account import BinanceFuturesAccountHttpAPI
+from nautilus_trader.adapters.binance.futures.schemas.account import BinanceFuturesAlgoOrder
+from nautilus_trader.adapters.binance.http.error import BinanceError
+from nautilus_trader.core.datetime import millis_to_nanos
+from nautilus_trader.model.enums import LiquiditySide
+from nautilus_trader.model.identifiers import TradeId, VenueOrderId
+from nautilus_trader.model.objects import Currency, Money, Price, Quantity
+from nautilus_trader.model.orders import Order
+
+from node.binance.http import error_code, outcome_unknown
+from node.binance.incidents import publish_incident
+
+if TYPE_CHECKING:
+    from node.binance.reconciliation import ReconcilingExecutionClient
+
+NO_SUCH_ORDER = -2013
+GRACE_SECS = 1.0
+"""Waited beyond the receive window before "no such order" counts as final, s."""
+FIRST_LOOKUP_SECS = 0.2
+LAST_LOOKUP_SECS = 5.0
+FAILED_LOOKUPS_BEFORE_INCIDENT = 5
+ABSENCES_BEFORE_REJECTED = 2
+
+_GONE = frozenset({BinanceOrderStatus.CANCELED, BinanceOrderStatus.EXPIRED, BinanceOrderStatus.EXPIRED_IN_MATCH})
+
+type Submit = Callable[..., Awaitable[None]]
+
+
+class OrderRecovery:
+    """
+    Looks orders up by client id and turns what it finds into order events.
+
+    Parameters
+    ----------
+    client : ReconcilingExecutionClient
+        The execution client whose orders these are; it emits the events.
+    account : BinanceFuturesAccountHttpAPI
+        The client's account endpoints.
+    msgbus, cache, clock, log : Any
+        The client's own.
+    recv_window_ms : int
+        How late the venue may execute an order request, ms.
+
+    """
+
+    def __init__(
+        self,
+        client: "ReconcilingExecutionClient",
+        *,
+        account: BinanceFuturesAccountHttpAPI,
+        msgbus: Any,
+        cache: Any,
+        clock: Any,
+        log: Any,
+        recv_window_ms: int,
+    ) -> None:
+        self._client = client
+        self._account = account
+        self._msgbus = msgbus
+        self._cache = cache
+        self._clock = clock
+        self._log = log
+        self._recv_window_ms = recv_window_ms
+        self._absences: dict[Any, int] = {}
+        self._resolving: set[Any] = set()
+
+    def guard(self, submit: Submit) -> Submit:
+        """
+        Return `submit` such that an unknown outcome leaves the order SUBMITTED and starts a look-up.
+
+        Without it a 5xx, -1007 or reset connection becomes ``OrderRejected`` although the venue may have executed the
+        order: the strategy would enter again and hold twice the position (`knowledge/live-binance.md` §4 F6b).
+        """
+
+        async def guarded(order: Order, *args: Any) -> None:
+            try:
+                await submit(order, *args)
+            except asyncio.CancelledError:
+                # Shutdown in the middle of a request. The caller would call it rejected; reconciliation will know.
+                self._log.warning(f"Submission of {order.client_order_id!r} interrupted, outcome unknown")
+            except Exception as e:
+                if not outcome_unknown(e):
+                    raise
+                self._on_unknown(order, e)
+
+        return guarded
+
+    def _on_unknown(self, order: Order, error: Exception) -> None:
+        client = self._client
+        text = f"no clear answer to the submission of {order.client_order_id}: {error}; looking it up"
+        self._log.warning(text)
+        publish_incident(
+            self._msgbus,
+            self._clock,
+            severity="warning",
+            code="ORDER_OUTCOME_UNKNOWN",
+            symbol=client.venue_symbol(order.instrument_id),
+            message=text,
+        )
+        if order.client_order_id not in self._resolving:
+            self._resolving.add(order.client_order_id)
+            client.create_task(self._resolve(order), log_msg=f"look_up: {order.client_order_id}")
+
+    async def _resolve(self, order: Order) -> None:
+        client = self._client
+        delay = FIRST_LOOKUP_SECS
+        failures = 0
+        try:
+            while order.venue_order_id is None and not order.is_closed:
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, LAST_LOOKUP_SECS)
+                if order.venue_order_id is not None or order.is_closed:
+                    return
+                try:
+                    if await self.look_up(order):
+                        return
+                except BinanceError as e:
+                    failures += 1
+                    self._log.warning(f"Look-up of {order.client_order_id!r} failed ({failures}): {e}")
+                    if failures == FAILED_LOOKUPS_BEFORE_INCIDENT:
+                        publish_incident(
+                            self._msgbus,
+                            self._clock,
+                            severity="critical",
+                            code="ORDER_LOOKUP_FAILING",
+                            symbol=client.venue_symbol(order.instrument_id),
+                            message=f"{order.client_order_id} may be live at the venue and cannot be looked up: {e}",
+                        )
+        finally:
+            self._resolving.discard(order.client_order_id)
+
+    async def look_up(self, order: Order) -> bool:
+        """
+        Ask the venue for `order` and emit the events the node has missed; return whether the venue knows it.
+
+        "No such order" twice, later than the receive window after submission, is final: the order is then rejected,
+        because the venue can no longer execute it.
+
+        Error contract: propagate (``BinanceError`` when the venue cannot be asked).
+        """
+        if order.order_type in BINANCE_FUTURES_ALGO_ORDER_TYPES:
+            algo = await self.algo_order(order)
+            if algo is not None:
+                self._absences.pop(order.client_order_id, None)
+                await self._tell_algo(order, algo)
+                return True
+        found = await self._regular_order(order, None)
+        if found is not None:
+            self._absences.pop(order.client_order_id, None)
+            await self._tell_regular(order, found)
+            return True
+        self._note_absence(order)
+        return False
+
+    def _note_absence(self, order: Order) -> None:
+        client = self._client
+        if order.venue_order_id is not None or order.is_closed:
+            return
+        horizon_ns = int((self._recv_window_ms / 1000 + GRACE_SECS) * 1e9)
+        if self._clock.timestamp_ns() - order.last_event.ts_init < horizon_ns:
+            return
+        absences = self._absences.get(order.client_order_id, 0) + 1
+        self._absences[order.client_order_id] = absences
+        if absences < ABSENCES_BEFORE_REJECTED:
+            return
+        del self._absences[order.client_order_id]
+        client.generate_order_rejected(
+            strategy_id=order.strategy_id,
+            instrument_id=order.instrument_id,
+            client_order_id=order.client_order_id,
+            reason="NOT_AT_VENUE: the submission had no clear answer and the venue does not know the order",
+            ts_event=self._clock.timestamp_ns(),
+        )
+
+    async def algo_order(self, order: Order) -> BinanceFuturesAlgoOrder | None:
+        """Return the venue's conditional order with the client id of `order`, or None; errors propagate."""
+        try:
+            return await self._account.query_algo_order(client_algo_id=order.client_order_id.value)
+        except BinanceError as e:
+            if error_code(e) == NO_SUCH_ORDER:
+                return None
+            raise
+
+    async def _regular_order(self, order: Order, order_id: int | None) -> BinanceOrder | None:
+        try:
+            return await self._account.query_order(
+                symbol=order.instrument_id.symbol.value,
+                order_id=order_id,
+                orig_client_order_id=None if order_id else order.client_order_id.value,
+            )
+        except BinanceError as e:
+            if error_code(e) == NO_SUCH_ORDER:
+                return None
+            raise
+
+    async def _tell_algo(self, order: Order, algo: BinanceFuturesAlgoOrder) -> None:
+        self._tell_accepted(order, VenueOrderId(str(algo.algoId)))
+        if algo.actualOrderId:
+            actual = VenueOrderId(algo.actualOrderId)
+            self._client.relink(order, actual)
+            found = await self._regular_order(order, int(algo.actualOrderId))
+            if found is not None:
+                await self._tell_regular(order, found)
+            return
+        status = (algo.algoStatus or "").upper()
+        if status == "REJECTED":
+            self._tell_rejected(order, "REJECTED by the venue")
+        elif status in {"CANCELED", "EXPIRED", "FINISHED"}:
+            self._tell_canceled(order, VenueOrderId(str(algo.algoId)))
+
+    async def _tell_regular(self, order: Order, found: BinanceOrder) -> None:
+        venue_order_id = VenueOrderId(str(found.orderId))
+        self._tell_accepted(order, venue_order_id)
+        if Decimal(found.executedQty or 0) > order.filled_qty.as_decimal():
+            await self.fetch_fills(order, venue_order_id)
+        if found.status == BinanceOrderStatus.REJECTED:
+            self._tell_rejected(order, "REJECTED by the venue")
+        elif found.status in _GONE:
+            self._tell_canceled(order, venue_order_id)
+
+    def _tell_accepted(self, order: Order, venue_order_id: VenueOrderId) -> None:
+        if order.venue_order_id is None and not order.is_closed:
+            client = self._client
+            client.generate_order_accepted(
+                strategy_id=order.strategy_id,
+                instrument_id=order.instrument_id,
+                client_order_id=order.client_order_id,
+                venue_order_id=venue_order_id,
+                ts_event=self._clock.timestamp_ns(),
+            )
+
+    def _tell_canceled(self, order: Order, venue_order_id: VenueOrderId) -> None:
+        if not order.is_closed:
+            client = self._client
+            client.generate_order_canceled(
+                strategy_id=order.strategy_id,
+                instrument_id=order.instrument_id,
+                client_order_id=order.client_order_id,
+                venue_order_id=venue_order_id,
+                ts_event=self._clock.timestamp_ns(),
+            )
+
+    def _tell_rejected(self, order: Order, reason: str) -> None:
+        if not order.is_closed:
+            client = self._client
+            client.generate_order_rejected(
+                strategy_id=order.strategy_id,
+                instrument_id=order.instrument_id,
+                client_order_id=order.client_order_id,
+                reason=reason,
+                ts_event=self._clock.timestamp_ns(),
+            )
+
+    async def fetch_fills(self, order: Order, venue_order_id: VenueOrderId) -> int:
+        """
+        Emit the fills of `venue_order_id` that `order` lacks, with their real trade ids and fees; return how many.
+
+        Error contract: propagate.
+        """
+        trades = await self._account.query_user_trades(
+            symbol=order.instrument_id.symbol.value, order_id=int(venue_order_id.value)
+        )
+        known = set(order.trade_ids)
+        missing = [t for t in trades if TradeId(str(t.id)) not in known and str(t.orderId) == venue_order_id.value]
+        for trade in sorted(missing, key=lambda t: t.id or 0):
+            self._tell_filled(order, venue_order_id, trade)
+        return len(missing)
+
+    def _tell_filled(self, order: Order, venue_order_id: VenueOrderId, trade: BinanceUserTrade) -> None:
+        client = self._client
+        instrument = self._cache.instrument(order.instrument_id)
+        client.generate_order_filled(
+            strategy_id=order.strategy_id,
+            instrument_id=order.instrument_id,
+            client_order_id=order.client_order_id,
+            venue_order_id=venue_order_id,
+            venue_position_id=None,
+            trade_id=TradeId(str(trade.id)),
+            order_side=order.side,
+            order_type=order.order_type,
+            last_qty=Quantity(Decimal(trade.qty), instrument.size_precision),
+            last_px=Price(Decimal(trade.price), instrument.price_precision),
+            quote_currency=instrument.quote_currency,
+            commission=Money(Decimal(trade.commission), Currency.from_str(trade.commissionAsset)),
+            liquidity_side=LiquiditySide.MAKER if trade.maker else LiquiditySide.TAKER,
+            ts_event=millis_to_nanos(trade.time or self._clock.timestamp_ms()),
+        )
