@@ -11,6 +11,8 @@ import yaml
 from strategies.errors import ConfigError
 
 _PATH = re.compile(r" - at `(?P<path>[^`]*)`$")
+_YAML_1_1_ONLY = {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"}
+_STEPS = re.compile(r"\[[^\]]*\]|[^.\[\]]+")
 _UNKNOWN = re.compile(r"unknown field `(?P<field>[^`]*)`")
 
 
@@ -29,6 +31,16 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
+
+
+# YAML 1.1 reads `off`, `no`, `on` as booleans and 2025-09-01 as a date; people mean words and text. As YAML 1.2 does it.
+_UniqueKeyLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _YAML_1_1_ONLY]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 def read_yaml(path: Path) -> Any:
@@ -78,7 +90,7 @@ def convert[T](data: Any, kind: type[T], source: str) -> T:
         if unknown:
             field = unknown["field"]
             where = f"{where}.{field}" if where else field
-            text = "unknown key" + _suggest(field, kind, where.split(".")[:-1])
+            text = "unknown key" + _suggest(field, kind, _STEPS.findall(where)[:-1])
         raise ConfigError(f"{source}: {where or 'top level'}: {text[0].lower()}{text[1:]}") from None
 
 
@@ -117,8 +129,8 @@ def _as_struct(info: Any) -> Any:
 def _step_into(info: Any, step: str) -> Any:
     if isinstance(info, msgspec.inspect.UnionType):
         return next((r for t in info.types if (r := _step_into(t, step)) is not None), None)
-    if isinstance(info, msgspec.inspect.DictType):
-        return info.value_type
+    if step.startswith("["):
+        return getattr(info, "value_type", None) or getattr(info, "item_type", None)
     struct = _as_struct(info)
     if struct is None:
         return None

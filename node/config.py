@@ -1,0 +1,285 @@
+"""
+The one configuration tree: a YAML file in, one frozen typed struct out, everything checked before anything starts.
+
+Relative paths of other *configuration* files are relative to the file that names them; paths of data, models and
+journals are relative to the working directory. Rates are fractions (0.0004), basis points where a key ends in ``_bps``.
+"""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from actors.risk_state import RiskLimits
+from strategies.errors import ConfigError
+from strategies.protection import ProtectionConfig
+from strategies.registry import lookup
+from strategies.sizing import MarginRatio, RiskFraction
+from strategies.yaml_config import FrozenConfig, load_yaml
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NonNegative = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Leverage = Annotated[int, msgspec.Meta(ge=1, le=125)]
+Symbol = Annotated[str, msgspec.Meta(pattern="^[A-Z0-9]{4,20}$")]
+
+GateMode = Literal["off", "shadow", "enforce"]
+Environment = Literal["venue", "testnet", "demo", "live"]
+
+
+class StrategyConfig(FrozenConfig, frozen=True):
+    """
+    Which strategy runs on every symbol.
+
+    Attributes
+    ----------
+    name : str
+        A name of ``strategies.registry``.
+    file : str
+        YAML with ``params`` and ``per_symbol`` overrides.
+    warmup_bars : int
+        Rows before the first signal may be made.
+    history_bars : int
+        Rows of history before the first row that may trade (15 m: 1,500 rows are 15.6 days; features need 1,000).
+    assumed_slippage : float
+        Fraction of the price an entry is expected to lose; stop and target are measured from there.
+    context_wait_secs : float
+        Wall seconds a row waits for the BTC and ETH bars that close with it (live only).
+    protection : ProtectionConfig
+        Retry budget and trigger price of stop and target.
+
+    """
+
+    file: str
+    name: str = "composite"
+    warmup_bars: Count = 60
+    history_bars: Count = 1500
+    assumed_slippage: NonNegative = 0.0
+    context_wait_secs: NonNegative = 2.0
+    protection: ProtectionConfig = ProtectionConfig()
+
+
+class GateConfig(FrozenConfig, frozen=True):
+    """
+    The ML gate. ``off``: not in the chain; ``shadow``: scores, never blocks; ``enforce``: blocks below the threshold.
+
+    Attributes
+    ----------
+    mode : {"off", "shadow", "enforce"}
+        What the gate may do.
+    model_dir : str
+        Model folder written by ``python -m research.train``.
+
+    """
+
+    mode: GateMode = "off"
+    model_dir: str = "var/models/composite"
+
+
+class RiskConfig(FrozenConfig, frozen=True):
+    """
+    Limits and sizing of the risk guard.
+
+    Attributes
+    ----------
+    limits : RiskLimits
+        Each limit is absent when null.
+    sizing : RiskFraction or MarginRatio
+        Chosen with ``method: risk_fraction`` or ``method: margin_ratio``.
+    max_orders_per_second : int
+        Rate limit of Nautilus's RiskEngine (wall time; a replay needs 1000).
+    max_notional_per_order : int
+        Limit of Nautilus's RiskEngine, USDT. It does not check size on margin accounts; the guard's limit is the one
+        that holds.
+
+    """
+
+    limits: RiskLimits = RiskLimits()
+    sizing: RiskFraction | MarginRatio = RiskFraction()
+    max_orders_per_second: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+    max_notional_per_order: Annotated[int, msgspec.Meta(ge=1)] = 1_000_000
+
+
+class FeesConfig(FrozenConfig, frozen=True):
+    """Fee rates as fractions of notional, written as strings so that they stay exact."""
+
+    maker: str
+    taker: str
+
+    def __post_init__(self) -> None:
+        for name in ("maker", "taker"):
+            try:
+                rate = Decimal(getattr(self, name))
+            except ArithmeticError:
+                raise ValueError(f"{name}: {getattr(self, name)!r} is not a decimal number") from None
+            if not Decimal("-0.01") <= rate <= Decimal("0.05"):
+                raise ValueError(f"{name}: {rate} is not a plausible fee fraction (0.0004 means 0.04 %)")
+
+
+class BacktestConfig(FrozenConfig, frozen=True):
+    """
+    What a backtest simulates.
+
+    Attributes
+    ----------
+    start, end : str or None
+        UTC dates or instants, end excluded: rows whose bar *opens* in between may trade. None: all the catalog has.
+    balance : float
+        USDT at the start.
+    leverage : int
+        Account leverage for margin.
+    fees : FeesConfig or None
+        Replaces the instruments' own rates.
+    slippage_bps, trigger_slippage_bps : float
+        Against market orders; against triggered stops and targets.
+    latency_ms : float
+        Between sending an order and its arrival at the simulated exchange. On bar data anything above zero means that
+        orders act on the next bar.
+    funding, liquidation : bool
+        Charge settlements; close everything when maintenance margin is gone.
+
+    """
+
+    start: str | None = None
+    end: str | None = None
+    balance: Positive = 10_000.0
+    leverage: Leverage = 10
+    fees: FeesConfig | None = None
+    slippage_bps: NonNegative = 0.0
+    trigger_slippage_bps: NonNegative = 0.0
+    latency_ms: NonNegative = 0.0
+    funding: bool = True
+    liquidation: bool = True
+
+
+class ExchangeConfig(FrozenConfig, frozen=True):
+    """
+    The connection of a live node. Credentials come from the environment, never from a file.
+
+    Attributes
+    ----------
+    leverage : int
+        Set for every symbol at start and verified.
+    recv_window_ms : int
+        How late the exchange may execute a request.
+    http_timeout_secs : int
+        Time-out of every REST request.
+    api_key_env, api_secret_env : str
+        Names of the environment variables.
+
+    """
+
+    leverage: Leverage = 10
+    recv_window_ms: Annotated[int, msgspec.Meta(ge=1000, le=60000)] = 5000
+    http_timeout_secs: Annotated[int, msgspec.Meta(ge=1, le=60)] = 10
+    api_key_env: str = "BINANCE_API_KEY"
+    api_secret_env: str = "BINANCE_API_SECRET"  # noqa: S105 - the name of a variable, not a secret
+
+
+class NodeConfig(FrozenConfig, frozen=True):
+    """
+    Everything a node, a backtest or a replay is told.
+
+    Attributes
+    ----------
+    environment : {"venue", "testnet", "demo", "live"}
+        Where orders go: the simulated venue on this machine, the exchange's test environments, or real money.
+    trader_id : str
+        Nautilus trader id, ``NAME-NUMBER``.
+    symbols : tuple[str, ...]
+        Symbols traded; also the order of everything that happens at the same instant.
+    context : tuple[str, str] or ()
+        The two symbols whose returns are features (BTC, ETH), in this order; empty to do without these features.
+    interval : str
+        Bar interval, e.g. ``15m``.
+    catalog : str
+        Directory of the parquet catalog.
+    journal : str
+        Database URL, e.g. ``sqlite:///var/journal.sqlite``.
+    venue : str or None
+        Configuration of the simulated venue (environment ``venue``).
+
+    """
+
+    strategy: StrategyConfig
+    symbols: Annotated[tuple[Symbol, ...], msgspec.Meta(min_length=1)]
+    environment: Environment = "venue"
+    trader_id: Annotated[str, msgspec.Meta(pattern="^[A-Z]+-[0-9]+$")] = "ARGONAUT-001"
+    context: tuple[Symbol, ...] = ("BTCUSDT", "ETHUSDT")
+    interval: Literal["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "1d"] = "15m"
+    catalog: str = "var/catalog"
+    journal: str = "sqlite:///var/journal.sqlite"
+    venue: str | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
+    gate: GateConfig = GateConfig()
+    risk: RiskConfig = RiskConfig()
+    backtest: BacktestConfig = BacktestConfig()
+    exchange: ExchangeConfig = ExchangeConfig()
+
+    def __post_init__(self) -> None:
+        if len(set(self.symbols)) != len(self.symbols):
+            raise ValueError("symbols: the same symbol is named twice")
+        if len(self.context) not in (0, 2):
+            raise ValueError("context: name two symbols (BTC, ETH) or none: []")
+
+    @property
+    def all_symbols(self) -> tuple[str, ...]:
+        """Context and traded symbols, each once, context first: the order of events at the same instant."""
+        return tuple(dict.fromkeys((*self.context, *self.symbols)))
+
+
+def load_config(path: Path) -> NodeConfig:
+    """
+    Read and check a node configuration.
+
+    Raises
+    ------
+    ConfigError
+        Fatal: missing file, unknown key, wrong type, impossible value, unknown strategy, missing strategy file.
+
+    """
+    config = load_yaml(path, NodeConfig)
+    lookup(config.strategy.name)
+    strategy_file = path.parent / config.strategy.file
+    if not strategy_file.is_file():
+        raise ConfigError(f"{path}: strategy.file: {strategy_file}: no such file")
+    venue = None
+    if config.venue is not None:
+        venue_file = path.parent / config.venue
+        if not venue_file.is_file():
+            raise ConfigError(f"{path}: venue: {venue_file}: no such file")
+        venue = str(venue_file)
+    for key in ("start", "end"):
+        value = getattr(config.backtest, key)
+        if value is not None:
+            parse_time(value, f"{path}: backtest.{key}")
+    return msgspec.structs.replace(
+        config, strategy=msgspec.structs.replace(config.strategy, file=str(strategy_file)), venue=venue
+    )
+
+
+def parse_time(text: str, what: str) -> int:
+    """
+    Return a UTC date or instant (ISO-8601, no zone means UTC) as nanoseconds.
+
+    Raises
+    ------
+    ConfigError
+        Fatal: not a date; `what` opens the message.
+
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{what}: {text!r} is not a date or time such as 2025-09-01 or 2025-09-01T08:00Z") from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000
+
+
+def format_time(nanos: int | None) -> str | None:
+    """Return UTC nanoseconds as ISO-8601 with ``Z``, whole seconds."""
+    if nanos is None:
+        return None
+    return datetime.fromtimestamp(nanos // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

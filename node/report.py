@@ -1,0 +1,153 @@
+"""What a person sees of a run: tables in the terminal, JSON for machines. Times are ISO-8601 UTC outside."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from node.config import format_time
+from strategies.errors import ConfigError
+from strategies.records import Record
+
+if TYPE_CHECKING:
+    from node.backtest_run import BacktestResult
+    from node.statistics import Statistics
+
+
+def record_to_plain(record: Record) -> dict[str, Any]:
+    """Return a record as plain data with every ``*_time`` in ISO-8601."""
+    plain: dict[str, Any] = msgspec.to_builtins(record)
+    for key, value in plain.items():
+        if key.endswith("_time") and isinstance(value, int):
+            plain[key] = format_time(value)
+    return plain
+
+
+def result_to_plain(result: "BacktestResult") -> dict[str, Any]:
+    """Return a backtest result as plain data."""
+    plain: dict[str, Any] = {}
+    for name in result.__struct_fields__:
+        value = getattr(result, name)
+        if isinstance(value, list) and value and isinstance(value[0], Record):
+            plain[name] = [record_to_plain(r) for r in value]
+        else:
+            plain[name] = msgspec.to_builtins(value)
+    return plain
+
+
+def write_json(result: "BacktestResult", path: Path) -> None:
+    """
+    Write a result beside `path` and rename it into place.
+
+    Raises
+    ------
+    ConfigError
+        Fatal: the file cannot be written.
+
+    """
+    write_file(path, msgspec.json.format(msgspec.json.encode(result_to_plain(result)), indent=1))
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """
+    Replace `path` by `content` in one step: readers see the old file or the new one.
+
+    Raises
+    ------
+    ConfigError
+        Fatal: the directory or file cannot be written; the message names it.
+
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as f:
+                f.write(content)
+                f.flush()
+                os.fsync(f.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be written: {e.strerror}") from None
+
+
+def print_result(result: "BacktestResult", out: TextIO) -> None:
+    """Print the tables of a backtest."""
+    console = Console(file=out, highlight=False, width=None if out.isatty() else 120)
+    label = " [bold red]SYNTHETIC DATA[/]" if result.synthetic else ""
+    console.print(f"[bold]Backtest[/] {result.start} to {result.end}{label}")
+    console.print(f"  data: {result.data_source} (sha256 {result.data_hash[:12]}), {result.bars:,} events")
+    console.print(f"  run:  {result.run_seconds:.1f} s")
+    console.print(trades_table(result.trades[-12:], total=len(result.trades)))
+    console.print(statistics_table(result.statistics))
+    console.print(counts_table("Verdicts", result.verdicts))
+    console.print(f"  balance {result.final_balance:,.2f} USDT, equity {result.final_equity:,.2f} USDT")
+    for position in result.open_positions:
+        console.print(
+            f"  still open: {position.symbol} {position.side} {position.quantity} at {position.entry_price:.6g}, "
+            f"unrealised {position.unrealized_pnl:+.2f} USDT"
+        )
+    if result.statistics.trades < 30:
+        console.print(f"  [yellow]{result.statistics.trades} trades are too few to conclude anything[/]")
+
+
+def trades_table(trades: list[Any], total: int) -> Table:
+    """Return the last trades as a table."""
+    title = "Trades" if total == len(trades) else f"Trades (last {len(trades)} of {total})"
+    table = Table(title=title, title_justify="left")
+    for name in ("symbol", "side", "entry", "price", "exit", "price", "reason"):
+        table.add_column(name)
+    for name in ("fees", "funding", "net"):
+        table.add_column(name, justify="right")
+    for t in trades:
+        table.add_row(
+            t.symbol,
+            t.side,
+            (format_time(t.entry_time) or "?")[:16],
+            f"{t.entry_price:.6g}",
+            (format_time(t.exit_time) or "?")[:16],
+            f"{t.exit_price:.6g}",
+            t.exit_reason,
+            f"{t.fees:.2f}",
+            f"{t.funding:+.2f}",
+            f"{t.net_pnl:+.2f}",
+        )
+    return table
+
+
+def statistics_table(s: "Statistics") -> Table:
+    """Return the statistics as a two-column table."""
+    table = Table(title="Statistics (daily equity, 365 days a year)", title_justify="left", show_header=False)
+    rows = [
+        ("net profit (closed trades)", f"{s.net_pnl:+,.2f} USDT"),
+        ("fees / funding", f"{s.fees:,.2f} / {s.funding:+,.2f} USDT"),
+        ("total return", f"{s.total_return:+.2%}"),
+        ("max drawdown", f"{s.max_drawdown:.2%} ({s.max_drawdown_days:.1f} days under water)"),
+        ("Sharpe / Sortino", f"{_number(s.sharpe)} / {_number(s.sortino)}"),
+        ("profit factor", _number(s.profit_factor)),
+        ("trades (won / lost)", f"{s.trades} ({s.wins} / {s.losses})"),
+        ("expectancy per trade", "-" if s.expectancy is None else f"{s.expectancy:+.2f} USDT"),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def counts_table(title: str, counts: dict[str, int]) -> Table:
+    """Return labels and counts as a table."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    for label, count in counts.items():
+        table.add_row(label, str(count))
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
