@@ -13,8 +13,19 @@ import sqlalchemy as sa
 from node.journal.models import TABLES
 from strategies.records import EquityRecord, FillRecord, FundingRecord, IncidentRecord, Record, TradeRecord
 
-LATCHES: Final[dict[str, str]] = {"kill": "rearm", "pause": "resume"}
-"""Incident code that latches, to the code that releases it."""
+REARM: Final = "rearm"
+RESUME: Final = "resume"
+DAILY_LOSS: Final = "daily_loss"
+LATCHES: Final[dict[str, str]] = {
+    "kill": REARM,
+    "killed": REARM,
+    "fast_kill": REARM,
+    "slow_kill": REARM,
+    DAILY_LOSS: REARM,
+    "pause": RESUME,
+    "paused": RESUME,
+}
+"""Incident code that latches, to the code that releases it. ``daily_loss`` also ends with its market day."""
 
 PNL_LIMIT: Final = 200
 KNOWN_FILLS: Final = 1_000
@@ -30,11 +41,11 @@ class Latch(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     code : str
-        ``kill`` (released by ``rearm``) or ``pause`` (released by ``resume``).
+        One of :data:`LATCHES`: what was recorded when it was set.
     symbol : str or None
         The one symbol it holds; None holds all.
     market_time, wall_time : int
-        When it was set first, UTC ns.
+        When it was set first (a daily loss: last), UTC ns.
     message : str
         The reason recorded with it.
 
@@ -118,7 +129,7 @@ def read_restore(connection: sa.Connection, symbols: list[str], market_time: int
         symbols={symbol: _symbol(connection, symbol) for symbol in symbols},
         day_start=None if now is None else _day_start(connection, now),
         last_equity=last_equity,
-        latches=_latches(connection),
+        latches=[latch for latch in _latches(connection) if not _ended_with_its_day(latch, now)],
     )
 
 
@@ -143,26 +154,31 @@ def _equity_before(connection: sa.Connection, end: int | None) -> EquityRecord |
 
 
 def _latches(connection: sa.Connection) -> list[Latch]:
-    released_by = {release: code for code, release in LATCHES.items()}
     table = TABLES[IncidentRecord]
-    query = sa.select(table.c.payload).where(table.c.code.in_([*LATCHES, *released_by]))
-    open_latches: dict[tuple[str, str | None], Latch] = {}
+    query = sa.select(table.c.payload).where(table.c.code.in_({*LATCHES, *LATCHES.values()}))
+    held: dict[tuple[str, str | None], Latch] = {}
     for payload in connection.execute(query.order_by(table.c.wall_time, table.c.seq)).scalars():
         incident = msgspec.json.decode(payload, type=IncidentRecord)
-        if incident.code in LATCHES:
-            latch = Latch(
+        key = (incident.code, incident.symbol)
+        if incident.code not in LATCHES:
+            for code, symbol in list(held):
+                if LATCHES[code] == incident.code and incident.symbol in {None, symbol}:
+                    del held[code, symbol]
+        elif key not in held or incident.code == DAILY_LOSS:  # each day's loss is a new one
+            held[key] = Latch(
                 code=incident.code,
                 symbol=incident.symbol,
                 market_time=incident.market_time,
                 wall_time=incident.wall_time,
                 message=incident.message,
             )
-            open_latches.setdefault((latch.code, latch.symbol), latch)
-        else:
-            code = released_by[incident.code]
-            for key in [key for key in open_latches if key[0] == code and incident.symbol in {None, key[1]}]:
-                del open_latches[key]
-    return list(open_latches.values())
+    return list(held.values())
+
+
+def _ended_with_its_day(latch: Latch, now: int | None) -> bool:
+    if latch.code != DAILY_LOSS or latch.market_time is None or now is None:
+        return False
+    return latch.market_time // DAY_NS < now // DAY_NS
 
 
 def _symbol(connection: sa.Connection, symbol: str) -> SymbolRestore:
@@ -179,7 +195,7 @@ def _symbol(connection: sa.Connection, symbol: str) -> SymbolRestore:
 def _closed_pnls(connection: sa.Connection, symbol: str) -> list[float]:
     incidents, trades = TABLES[IncidentRecord], TABLES[TradeRecord]
     rearm = sa.select(sa.func.max(incidents.c.wall_time)).where(
-        incidents.c.code == LATCHES["kill"], sa.or_(incidents.c.symbol.is_(None), incidents.c.symbol == symbol)
+        incidents.c.code == REARM, sa.or_(incidents.c.symbol.is_(None), incidents.c.symbol == symbol)
     )
     since = connection.execute(rearm).scalar()
     query = sa.select(trades.c.net_pnl).where(trades.c.symbol == symbol)
