@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from catalog.instruments import interval_ns
-from catalog.reader import BarArrays, load_bars, load_funding
+from catalog.reader import BarArrays, load_bars
+from research.features import load_side_data
 from research.labels import Floats, Ints, LabelConfig, SignalBars, label_signals
 from strategies.errors import DataError
 from strategies.kernel.columns import COLUMNS, MODEL_FEATURES, column_index, column_indices
@@ -97,12 +97,12 @@ def kernel_inputs(catalog: Path, symbol: str, interval: str, start_ns: int, end_
     """
     Return the bars of a symbol that open in ``[start_ns, end_ns)`` and the kernel's nine inputs for them.
 
-    BTC and ETH closes are joined by the bar's time; a bar that closes at t sees the funding settled strictly before t.
+    Side data is joined as :mod:`research.features` does; open interest is not in the catalog.
 
     Returns
     -------
     tuple[BarArrays, np.ndarray]
-        The bars, and float64 of shape (n, 9); NaN where context is missing.
+        The bars, and float64 of shape (n, 9); NaN where side data is missing.
 
     Raises
     ------
@@ -111,17 +111,10 @@ def kernel_inputs(catalog: Path, symbol: str, interval: str, start_ns: int, end_
 
     """
     bars = load_bars(catalog, symbol, interval, start_ns, end_ns)
-    inputs = np.full((len(bars), 9), np.nan)
-    inputs[:, :5] = np.column_stack([bars.open, bars.high, bars.low, bars.close, bars.volume])
-    for column, other in enumerate(CONTEXT, start=5):
-        context = bars if other == symbol else load_bars(catalog, other, interval, start_ns, end_ns)
-        _, here, there = np.intersect1d(bars.open_time, context.open_time, assume_unique=True, return_indices=True)
-        inputs[here, column] = context.close[there]
-    funding = load_funding(catalog, symbol, None, end_ns)
-    if len(funding):
-        last = np.searchsorted(funding.time, bars.open_time + interval_ns(interval), side="left") - 1
-        inputs[:, 7] = np.where(last >= 0, funding.rate[np.maximum(last, 0)], np.nan)
-    return bars, inputs
+    side = load_side_data(catalog, symbol, interval, bars.open_time, btc=CONTEXT[0], eth=CONTEXT[1])
+    unknown = np.full(len(bars), np.nan)
+    prices = (bars.open, bars.high, bars.low, bars.close, bars.volume)
+    return bars, np.column_stack([*prices, side.btc_close, side.eth_close, side.funding, unknown])
 
 
 def symbol_dataset(
@@ -140,8 +133,17 @@ def symbol_dataset(
     Left out, and counted: signals within the warm-up, with missing BTC or ETH context (the live strategy makes none
     there), without a positive ATR, with a feature that is infinite as float32 (the gate refuses those), with a gap in
     the bars before the label's end, and with a label that the data do not resolve or `label.no_hit` drops.
+
+    Raises
+    ------
+    DataError
+        Propagate: the kernel refuses a value; names row and field.
+
     """
-    wide = run_batch(vote.over(params), inputs)
+    try:
+        wide = run_batch(vote.over(params), inputs)
+    except ValueError as e:
+        raise DataError(f"{e}; ingest the series again") from None
     traded = run_batch(params, inputs)[:, column_index("votes", "signal")]
     signal = wide[:, column_index("votes", "signal")]
     with np.errstate(over="ignore"):

@@ -97,6 +97,7 @@ def describe(
     label: Ints,
     net_r: Floats,
     close_time: Ints,
+    *,
     threshold: float,
     seed: int | None = None,
 ) -> dict[str, Any]:

@@ -4,9 +4,10 @@ From a LightGBM booster to a graph that decides exactly alike.
 LightGBM compares float64 thresholds, the graph float32 ones; a plain conversion moves some thresholds to the other side
 of some inputs. All inputs here are float32, and for those ``x <= t`` means the same as ``x <= floor32(t)``, `floor32`
 being the largest float32 not above t. So the booster's own thresholds are replaced by their floor32 first (its
-predictions do not change, which is checked), and the graph then holds the very same numbers. What remains is the float32
-sum of the leaf values, some 1e-7 in probability. Known silent conversion errors (`knowledge/ml-stack.md` §2) are caught
-by :func:`check_parity` on real rows, rows on every threshold and one step beside it, unknown and infinite values.
+predictions do not change, which is checked), and the graph then holds the very same numbers. What remains is the
+float32 sum of the leaf values, some 1e-7 in probability. The silent conversion errors of `knowledge/ml-stack.md` §2
+are caught by :func:`check_parity` on real rows, on every threshold and one step beside it, on unknown and infinite
+values.
 """
 
 import re

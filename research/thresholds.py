@@ -60,6 +60,9 @@ class Choice(NamedTuple):
     candidates: int
 
 
+MIN_GAP = 1e-5
+"""Scores nearer to each other than this are not cut apart: graph and reference agree to some 1e-7 only."""
+
 RULE = (
     "largest net R per offered signal on the threshold window (a blocked signal earns 0) among cuts with recall >= "
     "{min_recall} and >= {min_passed} passed signals; equal results: the lower cut; then placed inside the gap between "
@@ -91,7 +94,7 @@ def choose(scores: Floats, label: Ints, net_r: Floats, config: ThresholdConfig) 
     sorted_scores = scores[order]
     passed_good = np.cumsum(label[order] == 1)
     total_r = np.cumsum(net_r[order])
-    last_of_score = np.flatnonzero(np.append(np.diff(sorted_scores) != 0, True))  # noqa: FBT003 - a value, not an option
+    last_of_score = np.flatnonzero(np.append(np.diff(sorted_scores) < -MIN_GAP, True))
     best = -1
     for k in last_of_score:
         enough = k + 1 >= config.min_passed and passed_good[k] >= config.min_recall * good
