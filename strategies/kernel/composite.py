@@ -52,7 +52,7 @@ class CompositeKernel:
         compiled.reset(self._state)
         self._row.fill(NAN)
 
-    def step(  # noqa: PLR0917 - a bar and its side data, in one fixed order
+    def step(
         self,
         open: float,  # noqa: A002 - the word for it on every bar
         high: float,

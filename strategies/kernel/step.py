@@ -46,10 +46,11 @@ EPSILON = 2.220446049250313e-16
 
 # --- positions in the state array ---
 COUNT, PREV_CLOSE, PREV_HIGH, PREV_LOW = 0, 1, 2, 3
-EMA9_AT, EMA21_AT, EMA50_AT, EMA12_AT, EMA26_AT, EMA_SIGNAL_AT = 4, 7, 10, 13, 16, 19  # value, seed sum, seed count
-GAIN, LOSS, ATR_VALUE, ATR_SUM, ADX_ATR, ADX_ATR_SUM, PLUS, MINUS, DX_MEAN, DX_WEIGHT = range(22, 32)
-PREV_MACD, PREV_MACD_SIGNAL = 32, 33
-CLOSES = 34
+EMA9_AT, EMA21_AT, EMA50_AT, EMA12_AT, EMA26_AT, EMA_SIGNAL_AT = range(4, 28, 4)
+# each: value, first seed, sum of the seeds' distances from it, seeds so far
+GAIN, LOSS, ATR_VALUE, ATR_SUM, ADX_ATR, ADX_ATR_SUM, PLUS, MINUS, DX_MEAN, DX_WEIGHT = range(28, 38)
+PREV_MACD, PREV_MACD_SIGNAL = 38, 39
+CLOSES = 40
 VOLUMES = CLOSES + 2 * BAND
 RSIS = VOLUMES + 2 * BAND
 STOCHS = RSIS + 2 * OSCILLATOR
@@ -81,8 +82,8 @@ def reset(state: np.ndarray) -> None:
     state[:] = np.nan
     state[COUNT] = 0.0
     for at in (EMA9_AT, EMA21_AT, EMA50_AT, EMA12_AT, EMA26_AT, EMA_SIGNAL_AT):
-        state[at + 1] = 0.0
         state[at + 2] = 0.0
+        state[at + 3] = 0.0
     state[ATR_SUM] = 0.0
     state[ADX_ATR_SUM] = 0.0
     state[DX_WEIGHT] = 1.0
@@ -91,12 +92,16 @@ def reset(state: np.ndarray) -> None:
 @_compile
 def _ema(state: np.ndarray, at: int, length: int, value: float) -> float:
     """Exponential mean, alpha 2/(length+1), seeded with the simple mean of the first `length` values; NaN before."""
-    seen = state[at + 2]
+    seen = state[at + 3]
     if seen < length:
-        state[at + 1] += value
-        state[at + 2] = seen + 1.0
+        if seen == 0.0:
+            state[at + 1] = value
+        # Summed as distances from the first value, so that the mean of equal values is that value to the last bit:
+        # otherwise a market at rest would order its averages by rounding noise and earn points for it.
+        state[at + 2] += value - state[at + 1]
+        state[at + 3] = seen + 1.0
         if seen + 1.0 == length:
-            state[at] = state[at + 1] / length
+            state[at] = state[at + 1] + state[at + 2] / length
         return state[at]
     alpha = 2.0 / (length + 1.0)
     if state[at] != value:  # a constant series stays exactly constant
@@ -209,7 +214,10 @@ def _trend(state: np.ndarray, count: int, bar: np.ndarray, out: np.ndarray) -> N
     out[MACD_HIST] = macd - out[MACD_SIGNAL]
 
     begin = _push(state, CLOSES, BAND, count, close)
-    middle = _mean(state, begin, BAND)
+    distance = 0.0
+    for i in range(begin, begin + BAND):
+        distance += state[i] - state[begin]
+    middle = state[begin] + distance / BAND
     squares = 0.0
     for i in range(begin, begin + BAND):
         squares += (state[i] - middle) * (state[i] - middle)
