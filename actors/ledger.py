@@ -23,6 +23,7 @@ from strategies.yaml_config import FrozenConfig
 
 EXTERNAL = "EXTERNAL"
 _ZERO = Decimal(0)
+_MEMORY = 1024
 _LIQUIDATIONS = ("autoclose-", "adl_autoclose", "settlement_autoclose-")
 _REASON_OF_LEG = {
     Leg.ENTRY: "REVERSE_SIGNAL",
@@ -183,18 +184,19 @@ class TradeLedger:
         """Remember a gate's answer for the trade that may follow; a refusal ends the signal."""
         if passed:
             self._verdicts.setdefault(signal_id, []).append(f"{gate}:{reason}")
+            if len(self._verdicts) > _MEMORY:  # approved, but never filled
+                del self._verdicts[next(iter(self._verdicts))]
         else:
             self._verdicts.pop(signal_id, None)
 
     def signal_of(self, instrument_symbol: str, cycle_ns: int, side: Side) -> str | None:
-        """Return the remembered signal of that instrument, bar and direction (after a restart orders lose their tags)."""
+        """Return the remembered signal of that instrument, bar and direction: after a restart orders have no tags."""
         ending = f":{instrument_symbol}:{cycle_ns // 1_000_000}:{side.value}"
         return next((signal_id for signal_id in self._verdicts if signal_id.endswith(ending)), None)
 
-    def restore(self, verdicts: Mapping[str, list[str]], seen_fills: Iterable[str]) -> None:
-        """Take over what the journal remembers besides fills and funding."""
-        self._verdicts.update({k: list(v) for k, v in verdicts.items()})
-        self._seen.update(seen_fills)
+    def remember_verdicts(self, verdicts: Mapping[str, list[str]]) -> None:
+        """Take over the gates' answers of signals whose positions are still open."""
+        self._verdicts.update({signal_id: list(answers) for signal_id, answers in verdicts.items()})
 
     def apply(self, fill: Execution) -> TradeRecord | None:
         """Apply a fill and return the round trip it closed, if any. A fill seen before changes nothing."""

@@ -26,12 +26,13 @@ from nautilus_trader.model.identifiers import InstrumentId
 from actors.account_view import PRICE_FIRST, AccountView, side_of, venue_symbol
 from actors.gate import Gate, GateConfig
 from actors.latches import Latches
+from actors.reporting import Reporter, contained
 from actors.risk_state import AccountState, Exposure, Intent, RestoredRisk, RiskLimits
 from actors.rules import build_rules, first_refusal
 from strategies.market_clock import MarketClock, bar_close_ns, market_clock
 from strategies.messages import APPROVAL, Approval, Reason, Side, Signal, Verdict
 from strategies.order_ids import Leg, decode
-from strategies.records import IncidentRecord, TradeRecord
+from strategies.records import TradeRecord
 from strategies.sizing import (
     Grid,
     Headroom,
@@ -46,6 +47,7 @@ from strategies.sizing import (
 
 CONTROL_TOPIC = "argonaut.control"
 ORDER_EVENTS = "events.order.*"
+TRADES = "argonaut.record.trade"
 GRANTS_PRIORITY = 6
 CONTROL_FIRST = 10
 _ENDS = ("OrderDenied", "OrderRejected", "OrderCanceled", "OrderExpired")
@@ -118,7 +120,12 @@ class RiskGuard(Gate):
         self._market: MarketClock | None = None
         self._view: AccountView | None = None
         self._interval: int | None = None
-        self._incidents = 0
+        self._reporter = Reporter(self)
+        # One object per handler: the bus knows a subscription by it.
+        self._hear_bar = self._safely(self._on_bar)
+        self._hear_order = self._safely(self._on_order_event)
+        self._hear_trade = self._safely(self._on_trade)
+        self._hear_control = self._safely(self.on_control)
         self._begin(config.restored)
 
     def _begin(self, restored: RestoredRisk) -> None:
@@ -132,18 +139,20 @@ class RiskGuard(Gate):
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
+    def register_base(self, portfolio: Any, msgbus: Any, cache: Any, clock: Any) -> None:
+        """Hear trades from the beginning: the Recorder publishes those made while the node was down when it starts."""
+        super().register_base(portfolio, msgbus, cache, clock)
+        msgbus.subscribe(TRADES, self._hear_trade)
+
     def on_start(self) -> None:
-        """Join the bus. Other actors that publish trades in their own `on_start` must be started later."""
+        """Join the bus."""
         if self._market is None:
             self._view = AccountView(self.cache, self.config.venue, self.config.currency)
             self._market = market_clock(self.msgbus)
             self._market.listen(self._on_clock)
-            self._hear_bar, self._hear_order, self._hear_trade, self._hear_control = (
-                self._safely(h) for h in (self._on_bar, self._on_order_event, self._on_trade, self.on_control)
-            )
         self.msgbus.subscribe("data.bars.*", self._hear_bar, PRICE_FIRST)
         self.msgbus.subscribe(ORDER_EVENTS, self._hear_order, GRANTS_PRIORITY)
-        self.msgbus.subscribe("argonaut.record.trade", self._hear_trade)
+        self.msgbus.subscribe(TRADES, self._hear_trade)
         self.msgbus.subscribe(CONTROL_TOPIC, self._hear_control, CONTROL_FIRST)
         self.latches.announce()
         super().on_start()
@@ -153,7 +162,7 @@ class RiskGuard(Gate):
         super().on_stop()
         self.msgbus.unsubscribe("data.bars.*", self._hear_bar)
         self.msgbus.unsubscribe(ORDER_EVENTS, self._hear_order)
-        self.msgbus.unsubscribe("argonaut.record.trade", self._hear_trade)
+        self.msgbus.unsubscribe(TRADES, self._hear_trade)
         self.msgbus.unsubscribe(CONTROL_TOPIC, self._hear_control)
 
     def on_reset(self) -> None:
@@ -376,16 +385,11 @@ class RiskGuard(Gate):
     # -- faults and reports -------------------------------------------------------------------------------------------
 
     def _safely(self, handler: Callable[[Any], None]) -> Callable[[Any], None]:
-        def guarded(message: Any) -> None:
-            try:
-                handler(message)
-            except Exception as e:
-                if self.config.raise_errors:
-                    raise
-                self._fault = f"{type(e).__name__}: {e}"
-                self._incident("critical", Reason.GUARD_ERROR.value, None, f"entries blocked: {self._fault}")
+        return contained(handler, self._block, raise_errors=self.config.raise_errors)
 
-        return guarded
+    def _block(self, error: Exception) -> None:
+        self._fault = f"{type(error).__name__}: {error}"
+        self._incident("critical", Reason.GUARD_ERROR.value, None, f"entries blocked until rearmed: {self._fault}")
 
     def _failed(self, signal: Signal, error: Exception) -> Verdict:
         if self.config.raise_errors:
@@ -395,20 +399,7 @@ class RiskGuard(Gate):
         return verdict
 
     def _incident(self, severity: str, code: str, symbol: str | None, message: str) -> None:
-        self._incidents += 1
-        wall = self.clock.timestamp_ns()
-        record = IncidentRecord(
-            id=f"{self.id.value}/{code}/{symbol or '*'}/{wall}/{self._incidents}",
-            market_time=None if self._market is None else self._market.now,
-            wall_time=wall,
-            severity=severity,
-            code=code,
-            symbol=symbol,
-            message=message,
-        )
-        self.msgbus.publish(record.topic, record)
-        text = f"{code}: {message}"
-        (self.log.error if severity == "critical" else self.log.warning)(text)
+        self._reporter.incident(severity, code, symbol, message)
 
     def _parts(self) -> tuple[AccountView, MarketClock]:
         if self._view is None or self._market is None:
