@@ -71,7 +71,7 @@ class Database:
         self._secrets = _secrets(address)
         if address.get_backend_name() == "sqlite":
             self.path = _sqlite_path(address)
-            self.label = f"sqlite:///{self.path}"
+            self.label = f"sqlite:///{address.database}"
             self.engine = self._open_sqlite(self.path)
         else:
             address, self.schema = _postgresql_address(address)
@@ -126,7 +126,7 @@ class Database:
             if not path.is_file():
                 raise JournalError(f"journal {path}: no such file; it is created by the first run that writes to it")
             # A quoted file URI, because only a URI can ask SQLite for a read-only connection.
-            address = sa.URL.create("sqlite", database=path.absolute().as_uri(), query={"mode": "ro", "uri": "true"})
+            address = sa.URL.create("sqlite", database=path.as_uri(), query={"mode": "ro", "uri": "true"})
         else:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -276,7 +276,7 @@ def _sqlite_path(address: sa.URL) -> Path:
     name = address.database or ""
     if address.query or name in {"", ":memory:"} or name.startswith("file:"):
         raise JournalError("journal address names no plain file: use sqlite:///file.sqlite without options")
-    return Path(name)
+    return Path(name).absolute()  # connections opened later must not depend on the working directory
 
 
 def _postgresql_address(address: sa.URL) -> tuple[sa.URL, str]:
