@@ -153,7 +153,7 @@ def ingest_instruments(
     if symbols:
         specs = {symbol: find(specs, symbol, ", ".join(map(str, paths))) for symbol in symbols}
     with store.locked(catalog, wait_seconds):
-        for symbol, spec in specs.items():
+        for spec in specs.values():
             _refuse_new_precision(catalog, spec)
         return {symbol: _store_instrument(catalog, spec) for symbol, spec in specs.items()}
 
