@@ -104,6 +104,9 @@ def describe(
     """
     Return the figures of one window as plain data; NaN where a figure does not exist.
 
+    ``net_r_gain_per_signal`` is what blocking saved; where signals lose on average, blocking at random gains too, so
+    ``net_r_lift`` (mean of the passed minus mean of all) is the figure that says whether the model chooses.
+
     Parameters
     ----------
     scores, net_r : np.ndarray
@@ -140,12 +143,14 @@ def describe(
         "net_r_passed": _mean(net_r[passed]),
         "net_r_blocked": _mean(net_r[~passed]),
         "net_r_gain_per_signal": float(-net_r[~passed].sum() / count),
+        "net_r_lift": _mean(net_r[passed]) - _mean(net_r),
     }
     if seed is not None:
         statistics: dict[str, Callable[[Ints], float]] = {
             "auc": lambda rows: auc(scores[rows], label[rows]),
             "precision": lambda rows: _mean(label[rows][passed[rows]]),
             "net_r_passed": lambda rows: _mean(net_r[rows][passed[rows]]),
+            "net_r_lift": lambda rows: _mean(net_r[rows][passed[rows]]) - _mean(net_r[rows]),
             "net_r_gain_per_signal": lambda rows: float(-(net_r[rows] * ~passed[rows]).sum() / len(rows)),
         }
         for name, statistic in statistics.items():

@@ -3,11 +3,10 @@ From a LightGBM booster to a graph that decides exactly alike.
 
 LightGBM compares float64 thresholds, the graph float32 ones; a plain conversion moves some thresholds to the other side
 of some inputs. All inputs here are float32, and for those ``x <= t`` means the same as ``x <= floor32(t)``, `floor32`
-being the largest float32 not above t. So the booster's own thresholds are replaced by their floor32 first (its
-predictions do not change, which is checked), and the graph then holds the very same numbers. What remains is the
-float32 sum of the leaf values, some 1e-7 in probability. The silent conversion errors of `knowledge/ml-stack.md` §2
-are caught by :func:`check_parity` on real rows, on every threshold and one step beside it, on unknown and infinite
-values.
+being the largest float32 not above t. So the booster's own thresholds are replaced first (its predictions do not
+change, which is checked), and the graph then holds the very same numbers. What remains is the float32 sum of the leaf
+values, some 1e-7 in probability. The silent conversion errors of `knowledge/ml-stack.md` §2 are caught by
+:func:`check_parity` on real rows, on every threshold and one step beside it, on unknown and infinite values.
 """
 
 import re
@@ -29,6 +28,9 @@ ML_OPSET = 1
 IR_VERSION = 8
 MIN_PARITY_ROWS = 10_000
 SELF_TEST_ROWS = 64
+
+ZERO = np.float32(1e-35)
+"""LightGBM's own bound (``kZeroThreshold``): inputs of at most this size count as zero."""
 
 _TREES = "\nTree=0\n"
 _END = "end of trees"
@@ -67,6 +69,20 @@ class Parity(FrozenConfig, frozen=True):
     flips: int
 
 
+def graph_thresholds(values: Floats) -> Float32s:
+    """
+    Return, for each LightGBM threshold, the float32 that decides alike on every float32 input.
+
+    That is :func:`floor32`, except around zero: LightGBM takes any input within :data:`ZERO` of 0 for 0 before it
+    compares, which a graph does not. So a threshold there becomes `ZERO`, or, if negative, the float32 below `-ZERO`.
+    """
+    result = floor32(values)
+    tiny = np.abs(values) <= float(ZERO)
+    result[tiny & (values >= 0)] = ZERO
+    result[tiny & (values < 0)] = np.nextafter(-ZERO, np.float32(-np.inf))
+    return result
+
+
 def floor32(values: Floats) -> Float32s:
     """Return the largest float32 not above each value (finite values beyond the float32 range become its ends)."""
     largest = np.finfo(np.float32).max
@@ -77,7 +93,7 @@ def floor32(values: Floats) -> Float32s:
 
 def with_float32_thresholds(model_text: str) -> str:
     """
-    Return the text of a LightGBM model with every split threshold replaced by its :func:`floor32`.
+    Return the text of a LightGBM model with every split threshold replaced by its float32 twin.
 
     Raises
     ------
@@ -268,4 +284,5 @@ def served_probabilities(graph: bytes, rows: Float32s) -> Floats:
 
 
 def _floored(values: str) -> str:
-    return " ".join(repr(float(v)) for v in floor32(np.array([float(v) for v in values.split()], dtype=np.float64)))
+    thresholds = np.array([float(v) for v in values.split()], dtype=np.float64)
+    return " ".join(repr(float(v)) for v in graph_thresholds(thresholds))

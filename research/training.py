@@ -220,7 +220,7 @@ def train(config: TrainConfig, catalog: Path, source: dict[str, Any]) -> Trained
         schema=FEATURE_SCHEMA,
         features=names,
         dropped_features=dropped,
-        files={name: _sha256(content) for name, content in files.items()},
+        files={name: sha256(content) for name, content in files.items()},
         threshold=threshold,
         threshold_rule=RULE.format(min_recall=config.threshold.min_recall, min_passed=config.threshold.min_passed),
         calibration=calibration,
@@ -266,7 +266,8 @@ def _as_is(values: Floats) -> Floats:
     return values
 
 
-def _sha256(content: bytes) -> str:
+def sha256(content: bytes) -> str:
+    """Return the SHA-256 of a file's content, hex."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -329,7 +330,9 @@ def _warnings(metrics: dict[str, Any], choice: Choice, dropped: dict[str, str], 
         found.append(
             f"threshold was chosen on {choice.signals} signals, among {choice.candidates} cuts: it is largely noise"
         )
-    for name, neutral in (("auc", 0.5), ("net_r_gain_per_signal", 0.0)):
+    if choice.net_r_per_signal <= 0:
+        found.append(f"no cut paid on the threshold window: the best earned {choice.net_r_per_signal:.3f} R per signal")
+    for name, neutral in (("auc", 0.5), ("net_r_lift", 0.0)):
         interval = report.get(f"{name}_95")
         if interval is None or interval[0] <= neutral <= interval[1]:
             found.append(
