@@ -104,32 +104,29 @@ def load_side_data(
         Propagate: the catalog lacks a series; names the command that ingests it.
 
     """
-    import numpy as np  # noqa: PLC0415 - `--help` answers before this import
+    import numpy as np  # noqa: PLC0415 - `--help` answers before these imports
 
-    from catalog.instruments import interval_ns  # noqa: PLC0415 - as above
+    from catalog import store  # noqa: PLC0415 - as above
+    from catalog.instruments import bar_type_text, instrument_id_text, interval_ns  # noqa: PLC0415 - as above
     from catalog.reader import load_bars, load_funding  # noqa: PLC0415 - as above
+
+    def left_out(kind: str, identifier: str) -> bool:
+        # Only a series that is not there may be left out; a damaged one is refused by the reader in any case.
+        return allow_missing and store.series_file(catalog, kind, identifier) is None
 
     closes = []
     for name in (btc, eth):
         joined = np.full(len(open_time), np.nan)
-        try:
+        if not left_out(store.BARS, bar_type_text(name, interval)):
             other = load_bars(catalog, name, interval)
-        except DataError:
-            if not allow_missing:
-                raise
-        else:
             at = np.minimum(np.searchsorted(other.open_time, open_time), len(other) - 1)
             same = other.open_time[at] == open_time
             joined[same] = other.close[at[same]]
         closes.append(joined)
 
     funding = np.full(len(open_time), np.nan)
-    try:
+    if not left_out(store.FUNDING, instrument_id_text(symbol)):
         settled = load_funding(catalog, symbol)
-    except DataError:
-        if not allow_missing:
-            raise
-    else:
         at = np.searchsorted(settled.time, open_time + interval_ns(interval), side="left") - 1
         funding[at >= 0] = settled.rate[at[at >= 0]]
     return SideData(closes[0], closes[1], funding)

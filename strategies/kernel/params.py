@@ -35,7 +35,7 @@ class CompositeParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     target_atr: Annotated[float, msgspec.Meta(gt=0)] = 4.0
 
     def __post_init__(self) -> None:
-        """Refuse infinities and NaN, which pass every range check of the decoder."""
+        """Refuse infinities, which pass the lower bounds of the decoder, and NaN given in code."""
         for name in ("adx_threshold", "volume_multiplier", "stop_atr", "target_atr"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be a finite number")
