@@ -126,6 +126,7 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
             proxy_url=proxy_url,
         )
         self._client = HttpClient(
+            header_keys=["x-mbx-used-weight-1m", "retry-after"],
             keyed_quotas=quotas,
             default_quota=default_quota,
             timeout_secs=timeout_secs,
