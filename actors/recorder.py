@@ -107,7 +107,8 @@ class Recorder(Actor):
         if self._market is None:
             self._view = AccountView(self.cache, self.config.venue, self.config.currency)
             self._market = market_clock(self.msgbus)
-            self._market.listen(lambda previous, _: self._contained(self._close_step)(previous))
+            close_step = self._contained(self._close_step)
+            self._market.listen(lambda previous, _: close_step(previous))
             self._subscriptions = [
                 (topic(SIGNAL), self._contained(self._on_signal), _DECISIONS_FIRST),
                 (topic(VERDICT), self._contained(self._on_verdict), _DECISIONS_FIRST),

@@ -33,24 +33,13 @@ from strategies.market_clock import MarketClock, bar_close_ns, market_clock
 from strategies.messages import APPROVAL, Approval, Reason, Side, Signal, Verdict
 from strategies.order_ids import Leg, decode
 from strategies.records import TradeRecord
-from strategies.sizing import (
-    Grid,
-    Headroom,
-    MarginRatio,
-    RiskFraction,
-    Sized,
-    Wish,
-    exact,
-    size_position,
-    to_grid,
-)
+from strategies.sizing import Grid, Headroom, MarginRatio, RiskFraction, Sized, Wish, exact, size_position, to_grid
 
 CONTROL_TOPIC = "argonaut.control"
 ORDER_EVENTS = "events.order.*"
 TRADES = "argonaut.record.trade"
 GRANTS_PRIORITY = 6
 CONTROL_FIRST = 10
-_ENDS = ("OrderDenied", "OrderRejected", "OrderCanceled", "OrderExpired")
 _NAN = Decimal("NaN")
 # Exits that fill inside a bar; all others are sent on its close.
 _INTRABAR_EXITS = ("STOP_LOSS", "TAKE_PROFIT", "LIQUIDATION", "EXTERNAL")
@@ -99,6 +88,13 @@ class _Grant:
         self.intent = intent
         self.quantity = quantity
         self.client_order_id: Any = None
+
+    def is_for(self, order: Any) -> bool:
+        """Return whether `order` is the entry this was granted to, by its tag or its client order id."""
+        if f"signal:{self.intent.signal_id}" in (order.tags or ()):
+            return True
+        tag = decode(order.client_order_id.value)
+        return tag is not None and tag.leg is Leg.ENTRY and tag.cycle == self.intent.bar_close
 
     @property
     def exposure(self) -> Exposure:
@@ -335,6 +331,7 @@ class RiskGuard(Gate):
         view, market = self._parts()
         equity = view.equity()
         if previous is not None:
+            self.latches.settle_day(equity)
             self.latches.watch_equity(equity, self._start_balance)
         day = market.day
         if day is not None:
@@ -366,15 +363,13 @@ class RiskGuard(Gate):
 
     def _on_order_event(self, event: Any) -> None:
         grant = self._grants.get(venue_symbol(event.instrument_id))
-        tag = decode(event.client_order_id.value)
-        if grant is None or tag is None or tag.leg is not Leg.ENTRY or tag.cycle != grant.intent.bar_close:
+        order = self.cache.order(event.client_order_id)
+        if grant is None or order is None or not grant.is_for(order):
             return
         grant.client_order_id = event.client_order_id
-        name = type(event).__name__
-        order = self.cache.order(event.client_order_id)
-        if name in _ENDS or (order is not None and order.is_closed):
+        if order.is_closed or type(event).__name__ == "OrderDenied":
             del self._grants[grant.intent.symbol]
-        elif name == "OrderFilled" and order is not None:
+        elif type(event).__name__ == "OrderFilled":
             grant.quantity = order.leaves_qty.as_decimal()
 
     def _on_trade(self, trade: TradeRecord) -> None:
