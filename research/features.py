@@ -265,9 +265,9 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--btc", default="BTCUSDT", help="symbol of the first context series (BTCUSDT)")
     parser.add_argument("--eth", default="ETHUSDT", help="symbol of the second context series (ETHUSDT)")
     parser.add_argument(
-        "--allow-missing-context",
+        "--require-context",
         action="store_true",
-        help="leave features of BTC, ETH or funding empty where the catalog has no such series",
+        help="refuse when the catalog lacks BTC, ETH or funding (default: their features stay empty, and this is said)",
     )
     return parser.parse_args(arguments)
 
@@ -294,7 +294,7 @@ def main(arguments: list[str] | None = None) -> int:
         eth=given.eth,
         start_ns=start_ns,
         end_ns=end_ns,
-        allow_missing=given.allow_missing_context,
+        allow_missing=not given.require_context,
     )
     metadata = {
         "argonaut.symbol": given.symbol,

@@ -124,15 +124,15 @@ def test_a_range_cuts_rows_and_keeps_the_warm_up(catalog, tmp_path):
     pd.testing.assert_frame_equal(part, same, check_exact=True)
 
 
-def test_a_missing_series_is_refused_unless_allowed(catalog, source, tmp_path, capsys):
+def test_a_missing_series_leaves_its_features_empty_and_is_refused_where_required(catalog, source, tmp_path, capsys):
     bare = tmp_path / "bare"
     _ingest_klines("XRPUSDT", source[0], bare)
     out = tmp_path / "out.parquet"
     with pytest.raises(DataError, match=r"catalog\.ingest klines --symbol BTCUSDT --interval 15m"):
-        _run(bare, out)
+        _run(bare, out, "--require-context")
     assert not out.exists()
     capsys.readouterr()
-    table = _run(bare, out, "--allow-missing-context")
+    table = _run(bare, out)
     assert table[["btc_ret_1", "eth_ret_5", "primary_btc_rs", "funding_rate"]].isna().all(axis=None)
     assert "BTCUSDT missing on 700, ETHUSDT missing on 700, funding missing on 700" in capsys.readouterr().out
     with_context = _run(catalog, tmp_path / "full.parquet")
@@ -144,7 +144,7 @@ def test_a_missing_series_is_refused_unless_allowed(catalog, source, tmp_path, c
     ("more", "error", "message"),
     [
         (["--symbol", "DOGEUSDT"], DataError, "no 15m bars of DOGEUSDT"),
-        (["--eth", "SOLUSDT"], DataError, "ingest klines --symbol SOLUSDT"),
+        (["--eth", "SOLUSDT", "--require-context"], DataError, "ingest klines --symbol SOLUSDT"),
         (["--start", "2030-01-01"], DataError, "no bar opens in"),
         (["--start", "soon"], ConfigError, "--start: 'soon' is not a date"),
         (["--interval", "7m"], DataError, "interval '7m' is not known"),
@@ -176,7 +176,7 @@ def test_help_is_quick_and_errors_exit_with_two(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "research.features", "--help"], cwd=root, capture_output=True, text=True, check=True
     )
-    assert "--allow-missing-context" in done.stdout
+    assert "--require-context" in done.stdout
     assert time.perf_counter() - began < 2.0, "heavy imports crept in front of --help"
     paths = ["--catalog", str(tmp_path / "none"), "--out", str(tmp_path / "out.parquet")]
     command = [sys.executable, "-m", "research.features", "--symbol", "XRPUSDT", *paths]
