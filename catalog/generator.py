@@ -21,6 +21,8 @@ from catalog.instruments import interval_ns
 from strategies.errors import DataError
 
 SEED = 20250305
+VERSION = 1
+"""Raised whenever the same seed begins to give other data."""
 DESCRIPTION = "seeded generator: stochastic volatility, trends, jumps, funding, correlated symbols"
 
 FUNDING_STEP_NS = 8 * HOUR_NS

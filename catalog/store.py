@@ -90,22 +90,22 @@ def read_table(catalog: Path, kind: str, identifier: str, columns: list[str] | N
 
 
 @contextmanager
-def locked(catalog: Path, wait_seconds: float = 60.0) -> Iterator[None]:
+def flocked(file: Path, wait_seconds: float) -> Iterator[None]:
     """
-    Hold the catalog for writing; finishes or discards what a killed writer left behind.
+    Hold `file` as a lock; the kernel releases it when the process ends, however it ends.
 
     Raises
     ------
     DataError
-        Defer: another process has held the catalog for `wait_seconds`, or the directory cannot be written.
+        Defer: another process has held it for `wait_seconds`, or the directory cannot be written.
 
     """
     try:
-        catalog.mkdir(parents=True, exist_ok=True)
-        handle = (catalog / _LOCK).open("a+")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle = file.open("a+")
     except OSError as e:
         raise DataError(
-            f"{catalog}: cannot be written: {e.strerror}; choose another directory with --catalog"
+            f"{file.parent}: cannot be written: {e.strerror}; choose another directory with --catalog"
         ) from None
     with handle:
         deadline = time.monotonic() + wait_seconds
@@ -116,10 +116,17 @@ def locked(catalog: Path, wait_seconds: float = 60.0) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise DataError(
-                        f"{catalog}: another process has been writing for {wait_seconds:.0f} s; "
+                        f"{file.parent}: another process has been writing for {wait_seconds:g} s; "
                         "wait for it to end and run the command again"
                     ) from None
                 time.sleep(_POLL_SECONDS)
+        yield
+
+
+@contextmanager
+def locked(catalog: Path, wait_seconds: float = 60.0) -> Iterator[None]:
+    """Hold the catalog for writing (see :func:`flocked`); finishes or discards what a killed writer left behind."""
+    with flocked(catalog / _LOCK, wait_seconds):
         _finish(catalog)
         shutil.rmtree(catalog / _STAGING, ignore_errors=True)
         yield
@@ -163,6 +170,16 @@ def write_series(catalog: Path, kind: str, identifier: str, table: "pa.Table") -
     except OSError as e:
         raise DataError(f"{live}: cannot be written: {e.strerror or e}; the series is as it was before") from None
     shutil.rmtree(catalog / _STAGING, ignore_errors=True)
+
+
+def remove_series(catalog: Path, kind: str, identifier: str) -> None:
+    """Remove a series in one step; absent is fine. The caller holds :func:`locked`."""
+    live, staged = series_path(catalog, kind, identifier), catalog / _STAGING / "removed"
+    if live.exists():
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        live.rename(staged)
+        shutil.rmtree(catalog / _STAGING, ignore_errors=True)
 
 
 def write_json(file: Path, content: Any) -> None:

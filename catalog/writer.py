@@ -85,20 +85,9 @@ def ingest_klines(
         Propagate: nothing was stored.
 
     """
-    identifier = bar_type_text(symbol, interval)
     grid, spec = _grid(catalog, symbol, instruments)
     parts = [_part(path, symbol, window, lambda p: checks.read_klines(p, grid, interval, now_ns)) for path in paths]
-    with store.locked(catalog, wait_seconds):
-        table = store.read_table(catalog, store.BARS, identifier)
-        known = tables.bars_from_table(table, grid, interval, catalog) if table is not None else None
-        merged = _Merge(known, replace, lambda row: _bar_text(row, grid))
-        merged.add_all(parts)
-        series = merged.series
-        if spec is not None:
-            _store_instrument(catalog, spec)
-        if merged.changed:
-            store.write_series(catalog, store.BARS, identifier, tables.bars_to_table(series, grid, interval))
-    return merged.report("klines", symbol, interval, catalog, parts)
+    return _commit_bars(parts, catalog, grid, spec, interval, replace=replace, wait_seconds=wait_seconds)
 
 
 def ingest_funding(
@@ -115,19 +104,23 @@ def ingest_funding(
     """Bring funding settlements into the catalog; parameters and errors as in :func:`ingest_klines`."""
     _, spec = _grid(catalog, symbol, instruments)
     parts = [_part(path, symbol, window, lambda p: checks.read_funding(p, symbol, now_ns)) for path in paths]
-    with store.locked(catalog, wait_seconds):
-        table = store.read_table(catalog, store.FUNDING, instrument_id_text(symbol))
-        known = tables.funding_from_table(table) if table is not None else None
-        merged = _Merge(known, replace, lambda row: f"rate {row[0] / 10**checks.RATE_DIGITS:.8f}", compared=1)
-        merged.add_all(parts)
-        series = merged.series
-        if spec is not None:
-            _store_instrument(catalog, spec)
-        if merged.changed:
-            store.write_series(
-                catalog, store.FUNDING, instrument_id_text(symbol), tables.funding_to_table(series, symbol)
-            )
-    return merged.report("funding", symbol, None, catalog, parts)
+    return _commit_funding(parts, catalog, symbol, spec, replace=replace, wait_seconds=wait_seconds)
+
+
+def put_series(bars: Series, funding: Series, *, catalog: Path, symbol: str, interval: str, origin: str) -> Report:
+    """
+    Bring bars and funding that are in memory already (the generator's) into the catalog; `origin` stands in reports.
+
+    Raises
+    ------
+    DataError
+        Propagate: see :func:`ingest_klines`.
+
+    """
+    grid, spec = _grid(catalog, symbol, None)
+    report = _commit_bars([_described(Path(origin), bars)], catalog, grid, spec, interval)
+    _commit_funding([_described(Path(origin), funding)], catalog, symbol, None)
+    return report
 
 
 def ingest_instruments(
@@ -180,10 +173,13 @@ class _Merge:
     @property
     def series(self) -> Series:
         if self.known is None:
-            raise DataError("no row lies in the range asked for")
+            raise DataError("nothing was added yet")
         return self.known
 
     def add_all(self, parts: list[_Part]) -> None:
+        if not any(len(series.time) for _, series, _ in parts):
+            names = ", ".join(str(path) for path, _, _ in parts)
+            raise DataError(f"{names}: no row lies in the range asked for; nothing was stored")
         for path, series, _ in parts:
             if len(series.time):
                 self._add(path, series)
@@ -242,6 +238,54 @@ class _Merge:
         )
 
 
+def _commit_bars(
+    parts: list[_Part],
+    catalog: Path,
+    grid: Grid,
+    spec: InstrumentSpec | None,
+    interval: str,
+    *,
+    replace: bool = False,
+    wait_seconds: float = 60.0,
+) -> Report:
+    symbol, identifier = grid.symbol, bar_type_text(grid.symbol, interval)
+    with store.locked(catalog, wait_seconds):
+        table = store.read_table(catalog, store.BARS, identifier)
+        known = tables.bars_from_table(table, grid, interval, catalog) if table is not None else None
+        merged = _Merge(known, replace, lambda row: _bar_text(row, grid))
+        merged.add_all(parts)
+        series = merged.series
+        if spec is not None:
+            _store_instrument(catalog, spec)
+        if merged.changed:
+            store.write_series(catalog, store.BARS, identifier, tables.bars_to_table(series, grid, interval))
+    return merged.report("klines", symbol, interval, catalog, parts)
+
+
+def _commit_funding(
+    parts: list[_Part],
+    catalog: Path,
+    symbol: str,
+    spec: InstrumentSpec | None,
+    *,
+    replace: bool = False,
+    wait_seconds: float = 60.0,
+) -> Report:
+    with store.locked(catalog, wait_seconds):
+        table = store.read_table(catalog, store.FUNDING, instrument_id_text(symbol))
+        known = tables.funding_from_table(table) if table is not None else None
+        merged = _Merge(known, replace, lambda row: f"rate {row[0] / 10**checks.RATE_DIGITS:.8f}", compared=1)
+        merged.add_all(parts)
+        series = merged.series
+        if spec is not None:
+            _store_instrument(catalog, spec)
+        if merged.changed:
+            store.write_series(
+                catalog, store.FUNDING, instrument_id_text(symbol), tables.funding_to_table(series, symbol)
+            )
+    return merged.report("funding", symbol, None, catalog, parts)
+
+
 def _part(path: Path, symbol: str, window: tuple[int, int] | None, read: Callable[[Path], Series]) -> _Part:
 
     named = set(re.findall(r"(?<![A-Z0-9])[A-Z0-9]{2,15}(?:USDT|USDC|BUSD)(?![A-Z0-9])", path.name))
@@ -254,6 +298,10 @@ def _part(path: Path, symbol: str, window: tuple[int, int] | None, read: Callabl
     if window is not None:
         inside = (series.time >= window[0]) & (series.time < window[1])
         series = Series(series.time[inside], series.values[inside], series.duplicates, series.warnings)
+    return _described(path, series)
+
+
+def _described(path: Path, series: Series) -> _Part:
     rows = len(series.time)
     first, last = (iso(series.time[0]), iso(series.time[-1])) if rows else ("", "")
     return path, series, FileReport(str(path), rows, first, last, series.warnings)

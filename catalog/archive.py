@@ -1,0 +1,127 @@
+"""
+The exchange's public archive: monthly zips with a ``.CHECKSUM`` beside each, no key needed.
+
+Offline must be noticed at once: :func:`reachable` answers within three seconds whatever the resolver does. Downloads go
+beside and are renamed once their SHA-256 matches, so a file that exists under its name is whole, and a second run
+fetches only what is missing.
+"""
+
+import hashlib
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+from strategies.errors import DataError
+
+BASE_URL = "https://data.binance.vision"
+
+_CONNECT_SECONDS = 3.0
+_READ_SECONDS = 10.0
+_CHUNK = 1 << 16
+
+
+def months(start_ns: int, end_ns: int) -> list[str]:
+    """Return the calendar months (``2025-03``) that ``[start, end)``, UTC ns, touches."""
+    first = datetime.fromtimestamp(start_ns // 1_000_000_000, tz=UTC)
+    last = datetime.fromtimestamp((end_ns - 1) // 1_000_000_000, tz=UTC)
+    count = (last.year - first.year) * 12 + last.month - first.month + 1
+    numbers = [first.year * 12 + first.month - 1 + i for i in range(count)]
+    return [f"{number // 12:04d}-{number % 12 + 1:02d}" for number in numbers]
+
+
+def klines_path(symbol: str, interval: str, month: str) -> str:
+    """Return the archive's path of a month of USD-M klines."""
+    return f"data/futures/um/monthly/klines/{symbol}/{interval}/{symbol}-{interval}-{month}.zip"
+
+
+def funding_path(symbol: str, month: str) -> str:
+    """Return the archive's path of a month of USD-M funding settlements."""
+    return f"data/futures/um/monthly/fundingRate/{symbol}/{symbol}-fundingRate-{month}.zip"
+
+
+def reachable(path: str, base_url: str = BASE_URL, seconds: float = _CONNECT_SECONDS) -> bool:
+    """Return whether the archive answers for `path` within `seconds`; never raises."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            with _open(f"{base_url}/{path}.CHECKSUM", seconds):
+                answered.set()
+        except (OSError, ValueError):
+            return
+
+    # A thread, because resolving a name has no time-out of its own; as a daemon it cannot hold the process up.
+    threading.Thread(target=ask, daemon=True).start()
+    return answered.wait(seconds)
+
+
+def fetch(paths: Sequence[str], into: Path, base_url: str = BASE_URL, seconds: float = 180.0) -> list[Path]:
+    """
+    Download what is missing, each file verified against its checksum, and return the local files in order.
+
+    Parameters
+    ----------
+    paths : Sequence[str]
+        Paths below `base_url`.
+    into : Path
+        Directory; created. Whole files found there are kept.
+    seconds : float
+        For everything together.
+
+    Raises
+    ------
+    DataError
+        Unavailable: no answer, file not in the archive, checksum wrong, time over. Whole files stay for the next try.
+
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + seconds
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return list(pool.map(lambda path: _fetch_one(path, into, base_url, deadline), paths))
+
+
+def _fetch_one(path: str, into: Path, base_url: str, deadline: float) -> Path:
+    url, file = f"{base_url}/{path}", into / Path(path).name
+    if file.exists():
+        return file
+    beside = file.with_name(f".{file.name}.part")
+    try:
+        expected = b"".join(_chunks(f"{url}.CHECKSUM", deadline)).decode("ascii", errors="replace").split()
+        digest = hashlib.sha256()
+        with beside.open("wb") as handle:
+            for chunk in _chunks(url, deadline):
+                digest.update(chunk)
+                handle.write(chunk)
+        if not expected or digest.hexdigest() != expected[0].lower():
+            raise DataError(f"{url}: the checksum does not match: run the command again, the file was not kept")
+        beside.replace(file)
+    except urllib.error.HTTPError as e:
+        raise DataError(
+            f"{url}: the archive answers {e.code} {e.reason}: is symbol, interval or month right?"
+        ) from None
+    except OSError as e:
+        raise DataError(f"{url}: cannot be downloaded: {e}: run the command again when online") from None
+    finally:
+        beside.unlink(missing_ok=True)
+    return file
+
+
+def _chunks(url: str, deadline: float) -> list[bytes]:
+    chunks = []
+    with _open(url, _READ_SECONDS) as response:
+        while chunk := response.read(_CHUNK):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the time for the download is over")
+            chunks.append(chunk)
+    return chunks
+
+
+def _open(url: str, seconds: float):  # type: ignore[no-untyped-def]  # noqa: ANN202 - urlopen's type is private to it
+    if not url.startswith(("https://", "http://")):
+        raise ValueError(f"{url}: not an http address")
+    return urllib.request.urlopen(url, timeout=seconds)  # noqa: S310 - the scheme is checked above
