@@ -11,24 +11,29 @@ import msgspec
 import sqlalchemy as sa
 
 from node.journal.models import TABLES
-from strategies.records import EquityRecord, FillRecord, FundingRecord, IncidentRecord, Record, TradeRecord
+from strategies.records import (
+    EquityRecord,
+    FillRecord,
+    FundingRecord,
+    IncidentRecord,
+    Record,
+    TradeRecord,
+    VerdictRecord,
+)
 
 REARM: Final = "rearm"
-RESUME: Final = "resume"
+LATCHES: Final[dict[str, str]] = {"kill": REARM, "fast_kill": REARM, "slow_kill": REARM, "pause": "resume"}
+"""Incident code that latches, to the code that releases it."""
+
 DAILY_LOSS: Final = "daily_loss"
-LATCHES: Final[dict[str, str]] = {
-    "kill": REARM,
-    "killed": REARM,
-    "fast_kill": REARM,
-    "slow_kill": REARM,
-    DAILY_LOSS: REARM,
-    "pause": RESUME,
-    "paused": RESUME,
-}
-"""Incident code that latches, to the code that releases it. ``daily_loss`` also ends with its market day."""
+"""Incident code of the one latch that nobody releases: it ends with its market day."""
+
+REBASE: Final = "ledger_mismatch"
+"""Incident code after which the fills recorded before no longer explain the position: the venue's was adopted."""
 
 PNL_LIMIT: Final = 200
-KNOWN_FILLS: Final = 1_000
+KNOWN_FILLS: Final = 5_000
+NEWEST_VERDICTS: Final = 50
 DAY_NS: Final = 86_400_000_000_000
 _MILLI_NS: Final = 1_000_000
 _SIGN: Final = {"BUY": 1, "SELL": -1}
@@ -41,7 +46,7 @@ class Latch(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     code : str
-        One of :data:`LATCHES`: what was recorded when it was set.
+        ``daily_loss`` or one of :data:`LATCHES`: what was recorded when it was set.
     symbol : str or None
         The one symbol it holds; None holds all.
     market_time, wall_time : int
@@ -70,11 +75,15 @@ class SymbolRestore(msgspec.Struct, frozen=True, kw_only=True):
     position : str
         Signed quantity that the fills add up to, as a decimal string; "0" when flat.
     open_fills : list[FillRecord]
-        Fills since the symbol was last flat, in venue order: what the open position consists of.
+        Fills since the symbol was last flat, in venue order: what the open position consists of. Those recorded before
+        a ``ledger_mismatch`` (the venue's position was adopted) are left out: they add up to something else.
     known_fill_ids : list[str]
-        Ids of the newest 1,000 fills and of all open ones: a fill reported again is recognised by them.
+        Ids of the newest 5,000 fills and of all open ones: a fill reported again is recognised by them.
     open_funding : list[FundingRecord]
         Settlements the open position has paid or received; empty when flat.
+    verdicts : dict[str, list[str]]
+        Signal id to ``<gate>:<reason>``, for the signals since a day before the open position's entry (when flat: the
+        newest signals), so that the trade they led to can name them.
 
     """
 
@@ -83,6 +92,7 @@ class SymbolRestore(msgspec.Struct, frozen=True, kw_only=True):
     open_fills: list[FillRecord]
     known_fill_ids: list[str]
     open_funding: list[FundingRecord]
+    verdicts: dict[str, list[str]]
 
 
 class Restore(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,14 +165,14 @@ def _equity_before(connection: sa.Connection, end: int | None) -> EquityRecord |
 
 def _latches(connection: sa.Connection) -> list[Latch]:
     table = TABLES[IncidentRecord]
-    query = sa.select(table.c.payload).where(table.c.code.in_({*LATCHES, *LATCHES.values()}))
+    query = sa.select(table.c.payload).where(table.c.code.in_({DAILY_LOSS, *LATCHES, *LATCHES.values()}))
     held: dict[tuple[str, str | None], Latch] = {}
     for payload in connection.execute(query.order_by(table.c.wall_time, table.c.seq)).scalars():
         incident = msgspec.json.decode(payload, type=IncidentRecord)
         key = (incident.code, incident.symbol)
-        if incident.code not in LATCHES:
+        if incident.code in LATCHES.values():
             for code, symbol in list(held):
-                if LATCHES[code] == incident.code and incident.symbol in {None, symbol}:
+                if LATCHES.get(code) == incident.code and incident.symbol in {None, symbol}:
                     del held[code, symbol]
         elif key not in held or incident.code == DAILY_LOSS:  # each day's loss is a new one
             held[key] = Latch(
@@ -189,15 +199,13 @@ def _symbol(connection: sa.Connection, symbol: str) -> SymbolRestore:
         open_fills=open_fills,
         known_fill_ids=ids,
         open_funding=_funding_since(connection, symbol, open_fills[0]) if open_fills else [],
+        verdicts=_verdicts(connection, symbol, _entered(open_fills[0]) - DAY_NS if open_fills else None),
     )
 
 
 def _closed_pnls(connection: sa.Connection, symbol: str) -> list[float]:
-    incidents, trades = TABLES[IncidentRecord], TABLES[TradeRecord]
-    rearm = sa.select(sa.func.max(incidents.c.wall_time)).where(
-        incidents.c.code == REARM, sa.or_(incidents.c.symbol.is_(None), incidents.c.symbol == symbol)
-    )
-    since = connection.execute(rearm).scalar()
+    trades = TABLES[TradeRecord]
+    since = _last_incident(connection, REARM, symbol)
     query = sa.select(trades.c.net_pnl).where(trades.c.symbol == symbol)
     if since is not None:
         # The host's clock orders the two: a rearm given while no bar has come yet has no market time.
@@ -206,20 +214,30 @@ def _closed_pnls(connection: sa.Connection, symbol: str) -> list[float]:
     return list(newest_first.scalars())[::-1]
 
 
+def _last_incident(connection: sa.Connection, code: str, symbol: str) -> int | None:
+    """Return the wall time of the newest incident of that code for `symbol` or for all."""
+    table = TABLES[IncidentRecord]
+    query = sa.select(sa.func.max(table.c.wall_time))
+    query = query.where(table.c.code == code, sa.or_(table.c.symbol.is_(None), table.c.symbol == symbol))
+    return connection.execute(query).scalar()
+
+
 def _open_fills(connection: sa.Connection, symbol: str) -> tuple[Decimal, list[FillRecord], list[str]]:
     table = TABLES[FillRecord]
-    query = sa.select(table.c.id, table.c.side, table.c.quantity, table.c.event_time, table.c.seq)
+    query = sa.select(table.c.id, table.c.side, table.c.quantity, table.c.event_time, table.c.seq, table.c.wall_time)
     fills = connection.execute(query.where(table.c.symbol == symbol)).all()
     fills = sorted(fills, key=lambda fill: (fill.event_time, _venue_number(fill.id), fill.seq))
+    adopted = _last_incident(connection, REBASE, symbol)
+    counted = [fill for fill in fills if adopted is None or fill.wall_time > adopted]
     position = Decimal(0)
     flat_after = 0
-    for count, fill in enumerate(fills, start=1):
+    for count, fill in enumerate(counted, start=1):
         position += Decimal(fill.quantity) * _SIGN[fill.side]
         if position == 0:
             position, flat_after = Decimal(0), count
-    ids = [fill.id for fill in fills]
-    open_ids = ids[flat_after:]
-    return position, _fills(connection, open_ids), ids[min(flat_after, max(0, len(ids) - KNOWN_FILLS)) :]
+    open_ids = [fill.id for fill in counted[flat_after:]]
+    known = dict.fromkeys([*(fill.id for fill in fills[-KNOWN_FILLS:]), *open_ids])
+    return position, _fills(connection, open_ids), list(known)
 
 
 def _fills(connection: sa.Connection, ids: list[str]) -> list[FillRecord]:
@@ -238,9 +256,7 @@ def _by_id[R: Record](connection: sa.Connection, kind: type[R], ids: list[str]) 
 
 
 def _funding_since(connection: sa.Connection, symbol: str, entry: FillRecord) -> list[FundingRecord]:
-    # A replay stamps executions with wall time, years after its market time; a fill reported late, after a restart,
-    # has a late market time. The earlier of the two is the entry on the market's time axis in both cases.
-    entered = entry.event_time if entry.market_time is None else min(entry.event_time, entry.market_time)
+    entered = _entered(entry)
     table = TABLES[FundingRecord]
     query = sa.select(table.c.payload).where(table.c.symbol == symbol).order_by(table.c.seq)
     decoder = msgspec.json.Decoder(FundingRecord)
@@ -252,6 +268,25 @@ def _funding_since(connection: sa.Connection, symbol: str, entry: FillRecord) ->
         if settled > entered or (settled == entered and funding.wall_time >= entry.wall_time):
             out.append(funding)
     return sorted(out, key=_settlement)
+
+
+def _entered(fill: FillRecord) -> int:
+    # A replay stamps executions with wall time, years after its market time; a fill reported late, after a restart,
+    # has a late market time. The earlier of the two is the entry on the market's time axis in both cases.
+    return fill.event_time if fill.market_time is None else min(fill.event_time, fill.market_time)
+
+
+def _verdicts(connection: sa.Connection, symbol: str, since: int | None) -> dict[str, list[str]]:
+    table = TABLES[VerdictRecord]
+    query = sa.select(table.c.signal_id, table.c.gate, table.c.reason).where(table.c.symbol == symbol)
+    if since is None:
+        query = query.order_by(table.c.seq.desc()).limit(NEWEST_VERDICTS)
+    else:
+        query = query.where(table.c.market_time >= since).order_by(table.c.seq.desc())
+    found: dict[str, list[str]] = {}
+    for row in reversed(connection.execute(query).all()):
+        found.setdefault(row.signal_id, []).append(f"{row.gate}:{row.reason}")
+    return found
 
 
 def _settlement(funding: FundingRecord) -> int:

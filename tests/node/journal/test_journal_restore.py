@@ -101,15 +101,59 @@ def test_fills_reported_late_take_their_place_in_venue_order(journal, make):
 
 def test_known_fill_ids_are_bounded_but_hold_every_open_one(journal, make):
     closed = [
-        make.fill(f"BTCUSDT/{number}", side=("BUY", "SELL")[number % 2], event_time=number) for number in range(1500)
+        make.fill(f"BTCUSDT/{number}", side=("BUY", "SELL")[number % 2], event_time=number) for number in range(5500)
     ]
-    opened = [make.fill(f"XRPUSDT/{number}", event_time=number) for number in range(1200)]
+    opened = [make.fill(f"XRPUSDT/{number}", event_time=number) for number in range(5200)]
     _write(journal, *closed, *opened)
     restored = journal.restore(["BTCUSDT", "XRPUSDT"]).symbols
     assert restored["BTCUSDT"].position == "0"
     assert restored["BTCUSDT"].known_fill_ids == [fill.id for fill in closed[500:]]
     assert restored["XRPUSDT"].open_fills == opened
-    assert restored["XRPUSDT"].known_fill_ids == [fill.id for fill in opened]
+    assert sorted(restored["XRPUSDT"].known_fill_ids) == sorted(fill.id for fill in opened)
+
+
+def test_fills_before_an_adopted_position_no_longer_count(journal, make):
+    fills = [
+        make.fill("XRPUSDT/1", side="BUY", quantity="10", event_time=1, wall_time=1),
+        make.fill("XRPUSDT/2", side="SELL", quantity="4", event_time=2, wall_time=2),
+        make.fill("XRPUSDT/3", side="SELL", quantity="3", event_time=4, wall_time=4),
+    ]
+    _write(journal, *fills, make.incident("1", code="ledger_mismatch", symbol="BTCUSDT", wall_time=9))
+    assert journal.restore(["XRPUSDT"]).symbols["XRPUSDT"].position == "3"
+    _write(journal, make.incident("2", code="ledger_mismatch", symbol="XRPUSDT", wall_time=3))
+    symbol = journal.restore(["XRPUSDT"]).symbols["XRPUSDT"]
+    assert symbol.position == "-3"
+    assert symbol.open_fills == fills[2:]
+    assert symbol.known_fill_ids == [fill.id for fill in fills]
+
+
+# --- verdicts
+
+
+def _verdict(make, signal, gate, time, reason="passed"):
+    return make.verdict(f"{signal}/{gate}", signal_id=signal, gate=gate, reason=reason, market_time=time)
+
+
+def test_verdicts_since_a_day_before_the_entry(journal, make):
+    _write(
+        journal,
+        _verdict(make, "old", "ml", DAY),
+        _verdict(make, "entry", "ml", 3 * DAY),
+        _verdict(make, "entry", "risk", 3 * DAY),
+        _verdict(make, "later", "ml", 4 * DAY, "ml_below_threshold"),
+        make.fill(event_time=3 * DAY, market_time=3 * DAY),
+    )
+    assert journal.restore(["XRPUSDT"]).symbols["XRPUSDT"].verdicts == {
+        "entry": ["ml:passed", "risk:passed"],
+        "later": ["ml:ml_below_threshold"],
+    }
+
+
+def test_verdicts_when_flat_are_the_newest(journal, make):
+    _write(journal, *(_verdict(make, f"s{number}", "risk", number) for number in range(60)))
+    verdicts = journal.restore(["XRPUSDT", "BTCUSDT"]).symbols
+    assert list(verdicts["XRPUSDT"].verdicts) == [f"s{number}" for number in range(10, 60)]
+    assert verdicts["BTCUSDT"].verdicts == {}
 
 
 def test_random_histories_match_a_plain_count(tmp_path, make, seed):
@@ -248,5 +292,7 @@ def test_a_daily_loss_ends_with_its_day(journal, make):
     _write(journal, make.incident("1", code="daily_loss", market_time=DAY + HOUR, wall_time=1))
     assert _latches(journal, DAY + 2 * HOUR) == {("daily_loss", None)}
     assert _latches(journal, 2 * DAY) == set()
+    _write(journal, make.incident("r", code="rearm", market_time=DAY + HOUR, wall_time=1))
+    assert _latches(journal, DAY + 2 * HOUR) == {("daily_loss", None)}  # no person ends it
     _write(journal, make.incident("2", code="daily_loss", market_time=2 * DAY + HOUR, wall_time=2))
     assert _latches(journal, 2 * DAY + 2 * HOUR) == {("daily_loss", None)}
