@@ -7,16 +7,19 @@ it, and it exists in replays only. Rules and evidence: `knowledge/replay-on-live
 
 Wire protocol (JSON text frames on ``/argonaut/replay``)::
 
-    plugin → venue  {"type":"hello","node":ID}  {"type":"ready"}  {"type":"ack","id":N}
+    plugin → venue  {"type":"hello","node":ID}  {"type":"ready"}  {"type":"ack","id":N,"bars":B,"user_events":U}
     venue → plugin  {"type":"welcome",…}  {"type":"barrier","id":N,"bars":B,"user_events":U}
                     {"type":"end","market_time_ms":T}  {"type":"abort","reason":TEXT}
+
+Counts run since ``ready``. An ``ack`` names what has really arrived: after a lost socket that is less than the venue
+has sent, and the venue then asks for no more than can come.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Callable
 from enum import StrEnum, unique
-from typing import Any
+from typing import Any, NoReturn
 
 import aiohttp
 import msgspec
@@ -25,6 +28,7 @@ from nautilus_trader.model.enums import OrderStatus
 from nautilus_trader.model.events import OrderEvent, OrderInitialized
 from nautilus_trader.model.identifiers import ClientOrderId
 
+from node.binance.data import ArgonautBinanceFuturesDataClient
 from node.binance.execution import ArgonautBinanceFuturesExecutionClient
 
 QUIET_ITERATIONS = 3
@@ -33,6 +37,8 @@ SPINS = 20
 NAP_SECS = 0.0011
 SETTLE_SECS = 0.05
 """Silence of the user stream required before `ready`, so that the venue's counters and ours start together, s."""
+GAP_GRACE_SECS = 0.5
+"""Wait for what a re-established socket may still deliver, s."""
 
 _MOVING = frozenset(
     {OrderStatus.INITIALIZED, OrderStatus.SUBMITTED, OrderStatus.PENDING_UPDATE, OrderStatus.PENDING_CANCEL}
@@ -137,6 +143,7 @@ class ReplayBarrier:
         self._node_id = node_id
         self._cache = kernel.cache
         self._client = _execution_client(kernel.exec_engine)
+        self._data_clients = _data_clients(kernel.data_engine)
         data, risk, execution = kernel.data_engine, kernel.risk_engine, kernel.exec_engine
         self._queues: dict[str, Callable[[], int]] = {
             "data": data.data_qsize,
@@ -151,7 +158,7 @@ class ReplayBarrier:
         self._bars = 0
         self._bars_at_ready = 0
         self._messages_at_ready = 0
-        self._gaps_at_ready = 0
+        self._known_gaps = (0, 0)
         self._quiet_since: float | None = None
         self._quiet_messages = 0
         self._moving: set[ClientOrderId] = set()
@@ -175,8 +182,7 @@ class ReplayBarrier:
     async def run(self) -> None:
         """Connect, get ready, answer barriers until the venue ends the replay or something goes wrong."""
         try:
-            while True:
-                await self._converse()
+            await self._converse()
         except _End as end:
             result = ReplayResult(
                 outcome=end.outcome, detail=end.detail, market_time_ms=end.market_time_ms, barriers=self.barriers
@@ -190,13 +196,8 @@ class ReplayBarrier:
     def _failed(self, outcome: ReplayOutcome, detail: str) -> ReplayResult:
         return ReplayResult(outcome=outcome, detail=detail, market_time_ms=None, barriers=self.barriers)
 
-    async def _converse(self) -> None:
-        """
-        Hold one conversation. Returns only to begin a new one after the user stream was re-established.
-
-        Messages sent into the dead stream are counted by the venue and never arrive here; a new connection starts both
-        counters afresh.
-        """
+    async def _converse(self) -> NoReturn:
+        """Hold the conversation; always ends with an exception."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_secs)
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
@@ -208,7 +209,7 @@ class ReplayBarrier:
             await self._until(self._startable, self._ready_timeout_secs, "getting ready")
             self._bars_at_ready = self._bars
             self._messages_at_ready = self._client.user_messages
-            self._gaps_at_ready = self._client.stream_gaps
+            self._known_gaps = self._gaps()
             await ws.send_str(_encode(type="ready"))
             async for frame in ws:
                 if frame.type is not aiohttp.WSMsgType.TEXT:
@@ -219,9 +220,8 @@ class ReplayBarrier:
                 if message.type == "abort":
                     raise _End(ReplayOutcome.ABORTED, message.reason or "no reason given", message.market_time_ms)
                 if message.type == "barrier":
-                    if not await self._answer(message):
-                        return
-                    await ws.send_str(_encode(type="ack", id=message.id))
+                    bars, user_events = await self._digest(message)
+                    await ws.send_str(_encode(type="ack", id=message.id, bars=bars, user_events=user_events))
                     self.barriers += 1
         raise _End(ReplayOutcome.LOST, f"{self._url}: the venue closed the connection")
 
@@ -235,20 +235,35 @@ class ReplayBarrier:
         if message.type != "welcome":
             raise _End(ReplayOutcome.LOST, f"{self._url}: expected a welcome, got {message.type!r}")
 
-    async def _answer(self, barrier: _Message) -> bool:
-        def digested() -> str:
-            bars = self._bars - self._bars_at_ready
-            if bars < barrier.bars:
+    async def _digest(self, barrier: _Message) -> tuple[int, int]:
+        """Wait until everything asked for has arrived and nothing moves; return how many bars and events came."""
+
+        def arrived() -> tuple[int, int]:
+            return self._bars - self._bars_at_ready, self._client.user_messages - self._messages_at_ready
+
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        gaps = self._gaps()
+
+        def obstacle() -> str:
+            nonlocal since, gaps
+            if self._gaps() != gaps:
+                since, gaps = loop.time(), self._gaps()
+            bars, user_events = arrived()
+            # What was sent into a socket that died will not come; what the new one carries may still be on its way.
+            late = loop.time() - since > GAP_GRACE_SECS
+            if bars < barrier.bars and not (late and gaps[0] != self._known_gaps[0]):
                 return f"{barrier.bars - bars} of {barrier.bars} bars have not arrived"
-            if self._client.stream_gaps != self._gaps_at_ready:
-                return ""
-            events = self._client.user_messages - self._messages_at_ready
-            if events < barrier.user_events:
-                return f"{barrier.user_events - events} of {barrier.user_events} user events have not arrived"
+            if user_events < barrier.user_events and not (late and gaps[1] != self._known_gaps[1]):
+                return f"{barrier.user_events - user_events} of {barrier.user_events} user events have not arrived"
             return self._movement()
 
-        await self._until(digested, self._timeout_secs, f"barrier {barrier.id}")
-        return self._client.stream_gaps == self._gaps_at_ready
+        await self._until(obstacle, self._timeout_secs, f"barrier {barrier.id}")
+        self._known_gaps = self._gaps()
+        return arrived()
+
+    def _gaps(self) -> tuple[int, int]:
+        return sum(c.market_gaps for c in self._data_clients), self._client.stream_gaps
 
     async def _until(self, obstacle: Callable[[], str], timeout_secs: float, what: str) -> None:
         """Return after three consecutive loop iterations without an obstacle; end the replay at the time-out."""
@@ -306,6 +321,10 @@ def _execution_client(engine: Any) -> ArgonautBinanceFuturesExecutionClient:
     if len(clients) != 1:
         raise ValueError(f"the node needs exactly one corrected Binance execution client, has {len(clients)}")
     return clients[0]
+
+
+def _data_clients(engine: Any) -> list[ArgonautBinanceFuturesDataClient]:
+    return [c for c in engine._clients.values() if isinstance(c, ArgonautBinanceFuturesDataClient)]  # noqa: SLF001 - no accessor
 
 
 def _encode(**fields: Any) -> str:

@@ -20,7 +20,15 @@ class ArgonautBinanceFuturesDataClient(BinanceFuturesDataClient):
     * A reconnected market stream publishes the incident ``MARKET_STREAM_GAP``: candles that closed meanwhile are not
       sent again by the venue.
     * An answer without an error code does not end the periodic instrument refresh.
+
+    Attributes
+    ----------
+    market_gaps : int
+        Times a market stream was re-established.
+
     """
+
+    market_gaps: int = 0
 
     async def _connect(self) -> None:
         for delay in CONNECT_DELAYS_SECS:
@@ -36,6 +44,7 @@ class ArgonautBinanceFuturesDataClient(BinanceFuturesDataClient):
         await super()._connect()
 
     async def _reconnect(self) -> None:
+        self.market_gaps += 1
         publish_incident(
             self._msgbus,
             self._clock,

@@ -167,9 +167,9 @@ async def test_counts_start_at_ready_and_both_must_be_reached(built_node: Tradin
         replay.bar()
         assert await replay.venue.silent()
         replay.client.user_messages += 1
-        assert await replay.venue.next() == {"type": "ack", "id": 1}
+        assert await replay.venue.next() == {"type": "ack", "id": 1, "bars": 2, "user_events": 1}
         await replay.venue.say(type="barrier", id=2, bars=2, user_events=1)
-        assert await replay.venue.next() == {"type": "ack", "id": 2}
+        assert await replay.venue.next() == {"type": "ack", "id": 2, "bars": 2, "user_events": 1}
         await replay.venue.say(type="end", market_time_ms=77)
         result = await replay.ended()
     assert (result.outcome, result.market_time_ms, result.barriers) == (ReplayOutcome.FINISHED, 77, 2)
@@ -224,18 +224,32 @@ async def test_nothing_may_be_moving(built_node: TradingNode, busy: str) -> None
         assert (await replay.venue.next())["id"] == 1
 
 
-async def test_a_user_stream_gap_starts_a_new_conversation_with_fresh_counters(built_node: TradingNode) -> None:
+@pytest.mark.parametrize("stream", ["user", "market"])
+async def test_what_died_with_a_socket_is_not_waited_for_and_named_in_the_answer(
+    built_node: TradingNode, stream: str
+) -> None:
     async with replaying(built_node) as replay:
         await greeted(replay)
+        data = next(iter(built_node.kernel.data_engine._clients.values()))
+        replay.client.user_messages += 3
         replay.bar()
-        await replay.venue.say(type="barrier", id=1, bars=1, user_events=5)  # five messages died with the socket
+        bars, events = (1, 5) if stream == "user" else (2, 3)
+        await replay.venue.say(type="barrier", id=1, bars=bars, user_events=events)
         assert await replay.venue.silent()
-        replay.client.stream_gaps += 1
-        await greeted(replay)
-        assert replay.venue.connections == 2
-        await replay.venue.say(type="barrier", id=2, bars=0, user_events=0)
-        assert await replay.venue.next() == {"type": "ack", "id": 2}
-        assert not replay.results
+        replay.client.pending_work += 1  # reconciliation
+        if stream == "user":
+            replay.client.stream_gaps += 1
+        else:
+            data.market_gaps += 1
+        assert await replay.venue.silent()
+        replay.client.pending_work -= 1
+        assert await replay.venue.next() == {"type": "ack", "id": 1, "bars": 1, "user_events": 3}
+        # One gap excuses one barrier only.
+        await replay.venue.say(type="barrier", id=2, bars=2, user_events=4)
+        replay.bar()
+        assert await replay.venue.silent()
+        replay.client.user_messages += 1
+        assert await replay.venue.next() == {"type": "ack", "id": 2, "bars": 2, "user_events": 4}
 
 
 @pytest.mark.parametrize("ending", ["abort", "hang up", "never asked", "garbage"])
