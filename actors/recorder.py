@@ -6,15 +6,14 @@ that fill. Message-bus priorities:
 
     signals, verdicts, approvals   here 30 · gates 20 and 0
     order events                   engine 10 · here 8 · risk guard 6 · strategies 0
-    bars                           market clock 1000 (closes the step) · funding 900 · here 850 · strategies 0 ·
-                                   here -1000 (values the account after everyone has acted on the bar)
+    bars                           market clock 1000 (closes the step) · funding 900 · here 850 · strategies 0
 
 Times of fills are the *symbol's* market time, the close of its last finished bar: a stop inside the bar that opens at t
 has time t, an order sent on the close at t has time t too. This does not depend on which symbol's bar came first
 (`knowledge/replay-on-live-node.md` §4).
 
-An equity point is the account at the end of a step: after the orders sent on that close have filled, before anything
-that happens inside the next bar.
+An equity point is the account at the end of a step: valued at its bars and again when orders sent on their closes have
+filled, but not when something fills inside the next bar.
 
 Errors: a defect here never reaches the engine in live; it is reported and recording goes on (**degraded**).
 """
@@ -57,7 +56,6 @@ from strategies.records import (
 
 _DECISIONS_FIRST = 30
 _ORDERS_FIRST = 8
-_AFTER_ALL = -1000
 
 
 class RecorderConfig(ActorConfig, kw_only=True, frozen=True):
@@ -116,7 +114,6 @@ class Recorder(Actor):
                 ("events.order.*", self._contained(self._on_order_event), _ORDERS_FIRST),
                 ("argonaut.record.funding", self._contained(self._on_funding), 0),
                 ("data.bars.*", self._contained(self._on_bar), PRICE_FIRST),
-                ("data.bars.*", self._contained(self._value), _AFTER_ALL),
             ]
         for name, handler, priority in self._subscriptions:
             self.msgbus.subscribe(name, handler, priority)
@@ -126,7 +123,6 @@ class Recorder(Actor):
         """Publish the last equity point and leave the bus."""
         for name, handler, _ in self._subscriptions:
             self.msgbus.unsubscribe(name, handler)
-        self._contained(self._value)(None)
         self._contained(self._close_step)(self._market.now if self._market else None)
 
     def on_reset(self) -> None:
@@ -196,7 +192,7 @@ class Recorder(Actor):
                 return
             self.record_fill(fill)
             if fill.leg in (Leg.ENTRY.name, Leg.EXIT.name):
-                self._value(None)
+                self._value()
 
     def record_fill(self, fill: FillRecord) -> None:
         """Publish a fill and, if it closed a round trip, the trade."""
@@ -310,8 +306,9 @@ class Recorder(Actor):
         if self._view is not None:
             self._view.note(bar)
         self._symbol_time[venue_symbol(bar.bar_type.instrument_id)] = bar_close_ns(bar)
+        self._value()
 
-    def _value(self, _: Any) -> None:
+    def _value(self) -> None:
         if self._market is None or self._view is None or self._market.now is None:
             return
         balance, unrealized = self._view.balance(), self._view.unrealized()
