@@ -31,6 +31,7 @@ from nautilus_trader.risk.config import RiskEngineConfig
 from nautilus_trader.trading.config import ImportableStrategyConfig
 
 from actors.ml_filter import MlFilterConfig
+from actors.ledger import RestoredLedger
 from actors.recorder import RecorderConfig
 from actors.risk_guard import RiskGuardConfig
 from actors.risk_state import RestoredRisk
@@ -40,6 +41,8 @@ from node.binance.side_data import FundingPollerConfig
 from node.config import NodeConfig
 from node.simulation.fills import RateFeeModelConfig, SlippageFillModelConfig
 from node.simulation.modules import FundingModuleConfig, LiquidationModuleConfig
+from strategies.errors import ConfigError
+from strategies.order_ids import symbol_tag
 from strategies.params_file import load_params
 from strategies.registry import lookup
 
@@ -65,8 +68,8 @@ class Mode:
         USDT at the start of the account's history.
     restored : RestoredRisk
         What the journal remembers of the guard.
-    ledger : dict
-        What the journal remembers of open positions and fills, as the recorder wants it.
+    ledger : RestoredLedger
+        What the journal remembers of open positions and fills.
     poller : FundingPollerConfig or None
         Live: where settled funding rates are asked for.
     replay : bool
@@ -79,7 +82,7 @@ class Mode:
     market_time_ns: int | None = None
     start_balance: float = 10_000.0
     restored: RestoredRisk = field(default_factory=RestoredRisk)
-    ledger: dict[str, Any] = field(default_factory=dict)
+    ledger: RestoredLedger = field(default_factory=RestoredLedger)
     poller: FundingPollerConfig | None = None
     replay: bool = False
 
@@ -94,11 +97,17 @@ def components(config: NodeConfig, mode: Mode) -> tuple[list[ImportableActorConf
         Fatal: unknown strategy, strategy file with an unknown key or symbol.
 
     """
-    ids = [instrument_id(s) for s in config.symbols]
+    ids = tuple(instrument_id(s) for s in config.symbols)
+    tags = {symbol_tag(s): s for s in config.symbols}
+    if len(tags) < len(config.symbols):
+        shared = next(s for s in config.symbols if tags[symbol_tag(s)] != s)
+        raise ConfigError(f"symbols: {shared} and {tags[symbol_tag(shared)]} cannot be traded by one node: same id tag")
     actors = [
         _actor(
             "actors.recorder:Recorder",
-            RecorderConfig(component_id="Recorder", instrument_ids=ids, **mode.ledger),
+            RecorderConfig(
+                component_id="Recorder", instrument_ids=ids, restored=mode.ledger, raise_errors=not mode.live
+            ),
         )
     ]
     if config.gate.mode != "off":
@@ -143,7 +152,7 @@ def _strategy(config: NodeConfig, symbol: str, mode: Mode) -> ImportableStrategy
         instrument_id=instrument_id(symbol),
         bar_type=bar_type(symbol, config.interval),
         context_bar_types=tuple(bar_type(s, config.interval) for s in config.context),
-        code=entry.code,
+        code=entry.code + symbol_tag(symbol),
         trade_from_ns=mode.trade_from_ns,
         warmup_bars=settings.warmup_bars,
         history_bars=settings.history_bars if mode.live else 0,

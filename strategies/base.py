@@ -64,7 +64,7 @@ class SignalStrategyConfig(StrategyConfig, frozen=True, kw_only=True):
     context_bar_types : tuple[BarType, ...]
         Bars that must be there too before a row is complete, in feature order (BTC, ETH).
     code : str
-        Three characters that open every client order id; unique within the account.
+        Opens every client order id: the strategy's three characters and the symbol's tag; unique within the account.
     trade_from_ns : int
         Rows that close at or before this time (UTC ns) only warm up.
     warmup_bars : int

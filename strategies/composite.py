@@ -36,7 +36,6 @@ class CompositeConfig(SignalStrategyConfig, frozen=True, kw_only=True):
 
     """
 
-    code: str = "CMP"
     params: CompositeParams = CompositeParams()
     assumed_slippage: float = 0.0
 

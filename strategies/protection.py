@@ -94,7 +94,7 @@ class Protection:
     instrument_id : InstrumentId
         The instrument protected.
     code : str
-        Three characters that open every client order id.
+        Opens every client order id (see ``strategies.order_ids``).
     config : ProtectionConfig
         Retry budget and trigger price.
     report : Callable[[str, str, str], None]

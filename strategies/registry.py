@@ -6,7 +6,7 @@ from strategies.errors import ConfigError
 
 
 class StrategyEntry(NamedTuple):
-    """Where a strategy and its configuration live, and the code that opens its client order ids."""
+    """Where a strategy and its configuration live, and the three characters that open its client order ids."""
 
     strategy_path: str
     config_path: str

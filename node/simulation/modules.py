@@ -12,6 +12,7 @@ from typing import Any
 
 from nautilus_trader.backtest.config import SimulationModuleConfig
 from nautilus_trader.backtest.modules import SimulationModule
+from nautilus_trader.model.currencies import USDT
 from nautilus_trader.model.data import Bar
 from nautilus_trader.model.enums import PositionSide
 from nautilus_trader.model.objects import Money
@@ -215,20 +216,20 @@ class LiquidationModule(_BarModule):
 
     def _refill(self) -> None:
         """Let the insurance fund carry what closing cost beyond the account."""
-        total = self._account().balance_total().as_double()
+        total = self._balance()
         if total < 0:
             self._adjust(-total)
 
     def _adjust(self, amount: float) -> None:
-        currency = self._account().balance_total().currency
-        self.exchange.adjust_account(Money(Decimal(repr(amount)).quantize(_UNIT), currency))
+        self.exchange.adjust_account(Money(Decimal(repr(amount)).quantize(_UNIT), USDT))
 
-    def _account(self) -> Any:
-        return self.exchange.cache.account_for_venue(self.exchange.id)
+    def _balance(self) -> float:
+        account = self.exchange.cache.account_for_venue(self.exchange.id)
+        return float(account.balance_total(USDT).as_double())
 
     def _state(self, bar: Bar) -> tuple[float, float, float, float]:
         """Return equity at the worst price, maintenance margin and notional there, and equity at the close."""
-        worst = at_close = self._account().balance_total().as_double()
+        worst = at_close = self._balance()
         margin = notional = 0.0
         for position in self.exchange.cache.positions_open():
             is_long = position.side == PositionSide.LONG
