@@ -95,7 +95,9 @@ class Database:
 
     def error(self, what: str, cause: BaseException) -> JournalError:
         """Return a `JournalError` that names the journal, what was tried and why it failed, without secrets."""
-        reason = cause.orig if isinstance(cause, DBAPIError) and cause.orig is not None else cause
+        reason = str(cause.orig if isinstance(cause, DBAPIError) and cause.orig is not None else cause)
+        if self.read_only and "readonly database" in reason:
+            reason += "; while no node has the file open, SQLite readers need write access to its folder"
         return JournalError(self.scrub(f"journal {self.label}: {what}: {reason}"))
 
     @contextmanager

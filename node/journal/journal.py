@@ -78,6 +78,15 @@ class Journal(JournalReader):
         """
         self._writing().put(record)
 
+    def settled(self) -> bool:
+        """
+        Return whether everything recorded is committed, without blocking.
+
+        Asking makes the writer commit what is queued at once, so polling this ends as soon as the disk allows;
+        :attr:`waiting` only looks.
+        """
+        return self._writer is None or self._writer.settled()
+
     def flush(self, timeout: float = 10.0) -> None:
         """
         Return when everything recorded before the call is committed.

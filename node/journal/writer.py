@@ -120,6 +120,13 @@ class Writer:
         if not self._wake.is_set():
             self._wake.set()
 
+    def settled(self) -> bool:
+        """Return whether everything accepted is committed; if not, it no longer waits for company. Never blocks."""
+        with self._lock:
+            if self._pending:
+                self._wake_now()
+            return self._accepted == self._written
+
     def flush(self, timeout: float) -> None:
         """
         Return when everything accepted before the call is committed.

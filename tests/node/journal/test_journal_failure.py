@@ -205,3 +205,16 @@ def test_money_is_committed_without_waiting_for_company(url, make):
     journal.record(make.signal("lonely"))
     journal.flush()  # a flush does not wait for company either
     journal.close()
+
+
+def test_asking_whether_all_is_settled_hurries_the_writer(url, make):
+    journal = open_journal(url, batch_seconds=60.0)
+    assert journal.settled()
+    journal.record(make.signal())
+    assert journal.waiting == 1
+    deadline = time.monotonic() + 20
+    while not journal.settled():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.002)
+    assert journal.signals() == [make.signal()]
+    journal.close()
