@@ -1,0 +1,216 @@
+"""The venue's HTTP and WebSocket front: one aiohttp application on one loopback port."""
+
+import asyncio
+import inspect
+import socket
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from node.venue import control, rest_account, rest_orders, rest_public, security
+from node.venue.config import VenueConfig
+from node.venue.endpoints import Endpoint, EndpointTable
+from node.venue.errors import NOT_FOUND_BODY, ApiError
+from node.venue.faults import ResponseFault, reset
+from node.venue.hub import Connection
+from node.venue.params import Params
+from node.venue.venue import Venue
+from strategies.errors import VenueError
+
+_encode = msgspec.json.encode
+_STREAM_PATHS = ("/stream", "/market/stream", "/public/stream", "/private/stream")
+_RAW_PATHS = ("/ws", "/market/ws", "/public/ws", "/private/ws")
+_LISTEN_KEY_LENGTH = 64
+
+
+class VenueApp:
+    """Routes requests to the venue."""
+
+    def __init__(self, venue: Venue) -> None:
+        self.venue = venue
+        self._table = EndpointTable()
+        for module in (rest_public, rest_orders, rest_account):
+            module.register(self._table)
+        self._known = (venue.config.api_key, venue.config.api_secret)
+
+    def application(self) -> web.Application:
+        """Return the aiohttp application."""
+        app = web.Application(client_max_size=1 << 20)
+        control.add_routes(app, self.venue)
+        for path in _STREAM_PATHS:
+            app.router.add_get(path, self._stream)
+        for path in _RAW_PATHS:
+            app.router.add_get(path, self._stream)
+            app.router.add_get(path + "/{name}", self._stream)
+        app.router.add_route("*", "/{path:.*}", self._rest)
+        return app
+
+    # -- REST ----------------------------------------------------------------------------------------------------------
+
+    async def _rest(self, request: web.Request) -> web.StreamResponse:
+        venue = self.venue
+        await venue.faults.running.wait()
+        path, _, query = request.raw_path.partition("?")
+        fault = venue.faults.match(request.method, path)
+        venue.replay.request_began()
+        try:
+            if fault is not None:
+                await asyncio.sleep(fault.delay_ms / 1000)
+                if fault.mode in ("fail", "close"):
+                    return self._fail(request, fault)
+            body = await request.text() if request.can_read_body else ""
+            answer = await self._execute(request, path, Params(query, body))
+            if fault is not None:
+                await asyncio.sleep(fault.answer_delay_ms / 1000)
+                if fault.mode != "delay":
+                    return self._fail(request, fault)
+            return answer
+        finally:
+            venue.replay.request_ended()
+
+    async def _execute(self, request: web.Request, path: str, params: Params) -> web.Response:
+        venue = self.venue
+        endpoint = self._table.by_route.get((request.method, path))
+        if endpoint is None:
+            known = path in self._table.paths
+            return web.Response(status=405 if known else 404, text=NOT_FOUND_BODY, content_type="text/html")
+        venue.books.counters[f"{request.method} {path}"] += 1
+        try:
+            result = await self._call(endpoint, params, request.headers.get("X-MBX-APIKEY"))
+            status, content = 200, result
+            extra: dict[str, str] = {}
+        except ApiError as e:
+            status, content, extra = e.status, {"code": e.code, "msg": e.message}, e.headers
+            venue.books.counters["rejects"] += 1
+            venue.books.incident(
+                "reject",
+                endpoint=f"{request.method} {path}",
+                code=e.code,
+                message=e.message,
+                symbol=params.text("symbol"),
+                client_id=params.text("newClientOrderId") or params.text("clientAlgoId"),
+            )
+        headers = venue.limits.headers(is_order=endpoint.is_order) | extra
+        return web.Response(status=status, body=_encode(content), content_type="application/json", headers=headers)
+
+    async def _call(self, endpoint: Endpoint, params: Params, key: str | None) -> Any:
+        weight = endpoint.weight if isinstance(endpoint.weight, int) else endpoint.weight(params)
+        self.venue.limits.charge(weight, is_order=endpoint.is_order)
+        security.check(endpoint.security, params, key, self._known, self.venue.clock.wall_ms())
+        result = endpoint.handler(self.venue, params)
+        return await result if inspect.isawaitable(result) else result
+
+    def _fail(self, request: web.Request, fault: ResponseFault) -> web.Response:
+        self.venue.books.incident("fault", endpoint=f"{request.method} {request.path}", mode=fault.mode)
+        if fault.mode in ("close", "execute_then_close"):
+            reset(request)
+            return web.Response(status=fault.status)
+        if not fault.code:
+            return web.Response(
+                status=fault.status, text=fault.message, content_type="text/html", headers=fault.headers
+            )
+        body = _encode({"code": fault.code, "msg": fault.message})
+        return web.Response(status=fault.status, body=body, content_type="application/json", headers=fault.headers)
+
+    # -- WebSocket -----------------------------------------------------------------------------------------------------
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        await self.venue.faults.running.wait()
+        names = [n for n in request.query.get("streams", "").split("/") if n]
+        single = request.match_info.get("name", "")
+        if single:
+            names.append(single)
+        key = request.query.get("listenKey", "")
+        key = key or next((n for n in names if len(n) == _LISTEN_KEY_LENGTH and "@" not in n), "")
+        hub = self.venue.users if key else self.venue.markets
+        if hub.refused:
+            return web.Response(status=503, text="Service Unavailable")
+        ws = web.WebSocketResponse(heartbeat=180.0, max_msg_size=1 << 20)
+        await ws.prepare(request)
+        connection = Connection(ws, request, wrapped=request.path in _STREAM_PATHS)
+        if key:
+            self.venue.users.add(connection, key)
+        else:
+            self.venue.markets.add(connection, names)
+        connection.start()
+        try:
+            async for message in ws:
+                if message.type is WSMsgType.TEXT and not key:
+                    self.venue.markets.request(connection, message.data)
+        finally:
+            if key:
+                self.venue.users.remove(connection)
+            else:
+                self.venue.markets.remove(connection)
+                if not connection.observer:
+                    self.venue.replay.forget_klines()
+            await connection.finish()
+        return ws
+
+
+class Server:
+    """
+    A running venue.
+
+    Attributes
+    ----------
+    venue : Venue
+        What it serves.
+    port : int
+        The port it listens on.
+
+    """
+
+    def __init__(self, venue: Venue) -> None:
+        self.venue = venue
+        self.port = 0
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """
+        Listen and begin the replay.
+
+        Raises
+        ------
+        VenueError
+            Fatal: the configured port is taken.
+
+        """
+        config: VenueConfig = self.venue.config
+        self._runner = web.AppRunner(VenueApp(self.venue).application(), access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, config.host, config.port)
+        try:
+            await site.start()
+        except OSError as e:
+            await self._runner.cleanup()
+            raise VenueError(f"cannot listen on {config.host}:{config.port}: {e.strerror or e}") from None
+        for sock in _sockets(site):
+            self.port = sock.getsockname()[1]
+        self.venue.start()
+
+    async def stop(self) -> None:
+        """End the replay, close all connections and stop listening."""
+        await self.venue.stop()
+        if self._runner is not None:
+            with suppress(TimeoutError):
+                await self._runner.cleanup()
+
+    def urls(self) -> dict[str, str]:
+        """Return the content of the ready line."""
+        host = self.venue.config.host
+        address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        return {
+            "event": "ready",
+            "http": f"http://{address}",
+            "ws": f"ws://{address}",
+            "control": f"http://{address}/argonaut",
+            "session": self.venue.session,
+        }
+
+
+def _sockets(site: web.TCPSite) -> list[socket.socket]:
+    server = site._server  # noqa: SLF001 - aiohttp tells the ephemeral port nowhere else
+    return list(getattr(server, "sockets", None) or [])

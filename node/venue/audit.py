@@ -1,0 +1,233 @@
+"""Reports for tests and people: the books as JSON, and how long positions stood without a stop."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from node.venue.books import AlgoOrder, Fill, Order
+from node.venue.venue import Venue
+
+type Json = dict[str, Any]
+
+
+def session_report(venue: Venue) -> Json:
+    """Return what ``GET /argonaut/session`` answers."""
+    replay = venue.replay
+    return {
+        "session": venue.session,
+        "symbols": list(venue.instruments),
+        "interval": venue.feed.interval,
+        "interval_ms": venue.feed.step_ms,
+        "start_ms": venue.feed.start_ms,
+        "market_time_ms": venue.clock.market_ms,
+        "wall_time_ms": venue.clock.wall_ms(),
+        "state": replay.state,
+        "reason": replay.reason,
+        "speed": replay.speed,
+        "bars": replay.bars,
+        "barriers": replay.barriers,
+        "node": replay.node,
+        "user_connections": len(venue.users.connections),
+        "market_connections": len(venue.markets.connections),
+        "subscriptions": sorted(venue.markets.streams()),
+    }
+
+
+def books_report(venue: Venue) -> Json:
+    """Return what ``GET /argonaut/books`` answers; all decimals are strings."""
+    books, account = venue.books, venue.engine.account
+    totals = account.totals()
+    return {
+        **session_report(venue),
+        "wallet": str(books.wallet),
+        "start_balance": str(books.start_balance),
+        "unrealised": str(totals.unrealised),
+        "margin_balance": str(totals.margin_balance),
+        "available": str(totals.available),
+        "maintenance_margin": str(totals.maintenance),
+        "realised": str(books.income_total("REALIZED_PNL")),
+        "fees": str(-books.income_total("COMMISSION")),
+        "funding_total": str(books.income_total("FUNDING_FEE")),
+        "insurance": str(books.income_total("INSURANCE_CLEAR")),
+        "prices": {s: str(p) for s, p in venue.engine.prices.items()},
+        "positions": {
+            p.symbol: {
+                "quantity": str(p.quantity),
+                "entry_price": str(p.entry_price),
+                "realised": str(p.realised),
+                "leverage": p.leverage,
+                "unrealised": str(p.unrealised(venue.engine.prices.get(p.symbol, p.entry_price))),
+            }
+            for p in books.positions.values()
+        },
+        "open_orders": [order_report(o) for o in books.open_orders.values()],
+        "open_algo_orders": [algo_report(a) for a in books.open_algos.values()],
+        "orders": [order_report(o) for o in books.orders.values()],
+        "algo_orders": [algo_report(a) for a in books.algos.values()],
+        "fills": [fill_report(f) for f in books.fills],
+        "funding": [
+            {"symbol": i.symbol, "amount": str(i.amount), "market_ms": i.market_ms, "wall_ms": i.wall_ms}
+            for i in books.incomes
+            if i.kind == "FUNDING_FEE"
+        ],
+        "incidents": books.incidents,
+        "rejects": [i for i in books.incidents if i["what"] == "reject"],
+        "counters": {
+            **books.counters,
+            **{f"user {k}": v for k, v in venue.users.counters.items()},
+            "user_events_delivered": venue.users.delivered,
+            "closed_klines_delivered": venue.markets.closed_klines,
+        },
+        "timeline": books.timeline,
+    }
+
+
+def order_report(order: Order) -> Json:
+    """Return an order with its history."""
+    return {
+        "order_id": order.order_id,
+        "client_order_id": order.client_order_id,
+        "algo_id": order.algo_id,
+        "symbol": order.symbol,
+        "side": order.side,
+        "type": order.kind,
+        "time_in_force": order.time_in_force,
+        "quantity": str(order.quantity),
+        "executed": str(order.executed),
+        "price": str(order.price),
+        "average": str(order.average),
+        "reduce_only": order.reduce_only,
+        "status": order.status,
+        "created_ms": order.created_ms,
+        "updated_ms": order.updated_ms,
+        "market_ms": order.market_ms,
+        "history": order.history,
+    }
+
+
+def algo_report(algo: AlgoOrder) -> Json:
+    """Return an algo order with its history."""
+    return {
+        "algo_id": algo.algo_id,
+        "client_algo_id": algo.client_algo_id,
+        "order_id": algo.order_id,
+        "symbol": algo.symbol,
+        "side": algo.side,
+        "type": algo.kind,
+        "quantity": str(algo.quantity),
+        "executed": str(algo.executed),
+        "trigger_price": str(algo.trigger_price),
+        "price": str(algo.price),
+        "average": str(algo.average),
+        "reduce_only": algo.reduce_only,
+        "close_position": algo.close_position,
+        "status": algo.status,
+        "fail_reason": algo.fail_reason,
+        "created_ms": algo.created_ms,
+        "updated_ms": algo.updated_ms,
+        "market_ms": algo.market_ms,
+        "history": algo.history,
+    }
+
+
+def fill_report(fill: Fill) -> Json:
+    """Return a trade. `kind` is the type of the order a client sent, e.g. STOP_MARKET."""
+    return {
+        "trade_id": fill.trade_id,
+        "order_id": fill.order_id,
+        "client_order_id": fill.client_order_id,
+        "algo_id": fill.algo_id,
+        "symbol": fill.symbol,
+        "side": fill.side,
+        "kind": fill.kind,
+        "price": str(fill.price),
+        "quantity": str(fill.quantity),
+        "commission": str(fill.commission),
+        "realised": str(fill.realised),
+        "maker": fill.maker,
+        "wall_ms": fill.wall_ms,
+        "market_ms": fill.market_ms,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ProtectionGap:
+    """
+    A stretch during which a position was larger than the stops that covered it.
+
+    Attributes
+    ----------
+    symbol : str
+        Venue symbol.
+    start_ms, end_ms : int
+        Wall time, UTC ms; `end_ms` is the time of the report if the gap is still open.
+    open : bool
+        Whether it lasts still.
+    naked : Decimal
+        Largest uncovered quantity during the gap, base currency.
+
+    """
+
+    symbol: str
+    start_ms: int
+    end_ms: int
+    open: bool
+    naked: Decimal
+
+    @property
+    def duration_ms(self) -> int:
+        """Length in wall ms."""
+        return self.end_ms - self.start_ms
+
+
+def protection_gaps(books: Json) -> list[ProtectionGap]:
+    """
+    Return every stretch in which a position was not covered in full by live stops, from a books report's timeline.
+
+    A stop covers a position if it would close it: opposite side, reduce-only or close-position, still armed.
+    Take-profit orders cover nothing. Gaps shorter than a wall millisecond have a duration of 0 and are listed too.
+
+    Parameters
+    ----------
+    books : dict
+        Answer of ``GET /argonaut/books``.
+
+    """
+    size: dict[str, Decimal] = {}
+    stops: dict[str, dict[int, Json]] = {}
+    since: dict[str, tuple[int, Decimal]] = {}
+    gaps: list[ProtectionGap] = []
+    for entry in books["timeline"]:
+        symbol, now = entry["symbol"], entry["wall_ms"]
+        live = stops.setdefault(symbol, {})
+        if entry["kind"] == "position":
+            size[symbol] = Decimal(entry["quantity"])
+        elif entry["live"]:
+            live[entry["algo_id"]] = entry
+        else:
+            live.pop(entry["algo_id"], None)
+        naked = _naked(size.get(symbol, Decimal(0)), live)
+        if naked > 0:
+            start, most = since.get(symbol, (now, naked))
+            since[symbol] = (start, max(most, naked))
+        elif symbol in since:
+            start, most = since.pop(symbol)
+            gaps.append(ProtectionGap(symbol, start, now, open=False, naked=most))
+    end = books["wall_time_ms"]
+    gaps.extend(ProtectionGap(s, start, end, open=True, naked=most) for s, (start, most) in since.items())
+    return gaps
+
+
+def _naked(size: Decimal, stops: dict[int, Json]) -> Decimal:
+    if not size:
+        return Decimal(0)
+    closing = "SELL" if size > 0 else "BUY"
+    covered = Decimal(0)
+    for stop in stops.values():
+        if stop["side"] != closing:
+            continue
+        if stop["close_position"]:
+            return Decimal(0)
+        if stop["reduce_only"]:
+            covered += Decimal(stop["quantity"])
+    return max(abs(size) - covered, Decimal(0))

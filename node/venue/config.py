@@ -1,0 +1,220 @@
+"""Configuration of the simulated venue: one frozen tree, every key with unit and default."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from strategies.errors import ConfigError
+from strategies.yaml_config import FrozenConfig
+
+NANOS_PER_MILLI = 1_000_000
+
+type Positive = Annotated[float, Meta(gt=0)]
+type NotNegative = Annotated[float, Meta(ge=0)]
+type Symbol = Annotated[str, Meta(pattern=r"^[A-Z0-9]{2,30}$")]
+
+
+class DataConfig(FrozenConfig):
+    """
+    Which bars the venue replays.
+
+    Attributes
+    ----------
+    catalog : str
+        Directory of the market-data catalog. If it holds nothing for `symbols`, sample data are prepared there.
+    instruments : str
+        File with ticks, steps, fees and brackets; empty: the figures that come with the project.
+    start, end : str
+        ISO-8601 range ``[start, end)`` on bar open times; empty: everything after `history_bars`, up to the last bar.
+    interval : str
+        Bar interval, e.g. ``15m``.
+    symbols : tuple[str, ...]
+        Replayed symbols; at equal times they are published in this order.
+    history_bars : int
+        Bars before `start` that REST serves as history (less if the catalog begins later).
+
+    """
+
+    catalog: str = "var/catalog"
+    instruments: str = ""
+    start: str = ""
+    end: str = ""
+    interval: str = "15m"
+    symbols: Annotated[tuple[Symbol, ...], Meta(min_length=1)] = ("BTCUSDT", "ETHUSDT", "XRPUSDT")
+    history_bars: Annotated[int, Meta(ge=0)] = 1500
+
+
+class AccountConfig(FrozenConfig):
+    """
+    The one account of the venue: one-way mode, cross margin, USDT.
+
+    Attributes
+    ----------
+    balance : Decimal
+        Wallet at the start, USDT.
+    leverage : int
+        Initial leverage of every symbol (a client may change it).
+    leverages : dict[str, int]
+        Initial leverage by symbol where it differs.
+
+    """
+
+    balance: Decimal = Decimal(10_000)
+    leverage: Annotated[int, Meta(ge=1, le=125)] = 20
+    leverages: dict[str, Annotated[int, Meta(ge=1, le=125)]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.balance <= 0:
+            raise ValueError(f"balance must be positive, was {self.balance}")
+
+
+class ExecutionConfig(FrozenConfig):
+    """
+    How orders fill.
+
+    Attributes
+    ----------
+    slippage_bps : Decimal
+        Adverse slippage of market orders sent by a client, basis points of the last price.
+    stop_slippage_bps : Decimal
+        The same for triggered stop and take-profit market orders, on top of the trigger (or gap) price.
+    depth : {"unlimited", "bar_quarter"}
+        ``unlimited``: any size fills at one price. ``bar_quarter``: what stock BacktestEngine assumes, a quarter of the
+        bar's volume at each of open, high, low and close, the rest of a taker order one tick worse.
+    maker_fee, taker_fee : Decimal or None
+        Fractions of notional; None: the instrument's own.
+    trade_lite : bool
+        Send TRADE_LITE before each trade's ORDER_TRADE_UPDATE, as production does.
+    reduce_only_trigger : {"expired", "rejected", "finished"}
+        Final status of a reduce-only algo order that triggers without a position to reduce; the documentation allows
+        all three (``finished`` with an executed quantity of 0), so a client must live with each.
+    max_algo_orders : int
+        Open algo orders allowed for one symbol (-4045 beyond).
+
+    """
+
+    slippage_bps: Decimal = Decimal(0)
+    stop_slippage_bps: Decimal = Decimal(0)
+    depth: Literal["unlimited", "bar_quarter"] = "unlimited"
+    maker_fee: Decimal | None = None
+    taker_fee: Decimal | None = None
+    trade_lite: bool = False
+    reduce_only_trigger: Literal["expired", "rejected", "finished"] = "expired"
+    max_algo_orders: Annotated[int, Meta(ge=1)] = 200
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("slippage_bps", 0, 1000),
+            ("stop_slippage_bps", 0, 1000),
+            ("maker_fee", Decimal("-0.01"), Decimal("0.01")),
+            ("taker_fee", 0, Decimal("0.01")),
+        ):
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"{name} must lie between {least} and {most}, was {value}")
+
+
+class ReplayConfig(FrozenConfig):
+    """
+    How the bars are paced.
+
+    Attributes
+    ----------
+    speed : float
+        Bars per second and symbol; 0 is as fast as the barrier allows.
+    start : {"immediate", "on_node"}
+        Begin at once, or hold the first bar until a replay plugin has said it is ready.
+    barrier_timeout_secs : float
+        Longest wait for one acknowledgement; then the replay aborts loudly.
+    on_node_loss : {"pause", "continue"}
+        What happens when the plugin disconnects.
+    mark_price_secs : float
+        Wall seconds between markPrice heartbeats; 0: only after each bar.
+
+    """
+
+    speed: NotNegative = 0.0
+    start: Literal["immediate", "on_node"] = "on_node"
+    barrier_timeout_secs: Positive = 60.0
+    on_node_loss: Literal["pause", "continue"] = "pause"
+    mark_price_secs: NotNegative = 1.0
+
+
+class LimitsConfig(FrozenConfig):
+    """
+    Request weight and order counts, per minute of wall time.
+
+    Attributes
+    ----------
+    enforce : bool
+        Answer 429 beyond the limits. Off in a replay, where market time is compressed and the counts mean nothing.
+    weight_per_minute, orders_per_minute, orders_per_10_secs : int
+        Limits as exchangeInfo announces them. Weight and orders are counted, and told in headers, in any case.
+    ban_after : int
+        Refused requests within a minute after which the answer becomes 418.
+
+    """
+
+    enforce: bool = False
+    weight_per_minute: Annotated[int, Meta(ge=1)] = 2400
+    orders_per_minute: Annotated[int, Meta(ge=1)] = 1200
+    orders_per_10_secs: Annotated[int, Meta(ge=1)] = 300
+    ban_after: Annotated[int, Meta(ge=1)] = 100
+
+
+class VenueConfig(FrozenConfig):
+    """
+    The whole tree of `config/venue.yaml`.
+
+    Attributes
+    ----------
+    host : str
+        Loopback address to listen on; anything else is refused.
+    port : int
+        0: an ephemeral port, told in the ready line.
+    api_key, api_secret : str
+        The one key pair the venue knows.
+    funding : bool
+        Settle funding at the times and rates of the catalog.
+    listen_key_secs : float
+        Life of a listenKey without keepalive, wall seconds.
+    seed : int
+        Seed of everything that looks random (listen keys, aggregate identifiers).
+
+    """
+
+    host: Literal["127.0.0.1", "::1", "localhost"] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    api_key: str = "demo"
+    api_secret: str = "demo"  # noqa: S105 - the well-known secret of a simulated account
+    data: DataConfig = DataConfig()
+    account: AccountConfig = AccountConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+    replay: ReplayConfig = ReplayConfig()
+    limits: LimitsConfig = LimitsConfig()
+    funding: bool = True
+    listen_key_secs: Positive = 3600.0
+    seed: int = 1
+
+
+def parse_time_ns(text: str, field: str) -> int | None:
+    """
+    Return an ISO-8601 time as UTC nanoseconds; None for an empty text; a time without zone is UTC.
+
+    Raises
+    ------
+    ConfigError
+        Fatal: not an ISO-8601 date or time.
+
+    """
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{field}: {text!r} is not an ISO-8601 time such as 2025-09-01T00:00:00Z") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1000) * NANOS_PER_MILLI

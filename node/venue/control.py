@@ -1,0 +1,223 @@
+"""
+The control door under ``/argonaut``: books for assertions, replay control, faults. No signature; loopback only.
+
+Actions of ``POST /argonaut/control`` (JSON ``{"action": ..., ...}``; the answer is the session, or 400 with a reason):
+
+=====================  =================================================================================================
+``pause``/``resume``   hold before the next bar, go on
+``step``               ``count`` time steps, then pause
+``speed``              ``speed`` bars per second and symbol, 0 is unpaced
+``stop``               end the replay; the books stay readable
+``shutdown``           end the process
+``fault``              arm a :class:`node.venue.faults.ResponseFault`
+``event_fault``        arm an :class:`node.venue.faults.EventFault`
+``clear_faults``       disarm everything, accept connections, correct the clock
+``drop_user_stream``   close user WebSockets; ``hard``: by reset; ``refuse``: turn new ones away until ``accept``
+``drop_market_stream`` the same for market WebSockets
+``accept``             accept WebSockets again
+``freeze``/``thaw``    nothing is answered and nothing sent, sockets stay up; ``freeze`` with ``secs`` thaws by itself
+``skew``               ``ms`` added to the venue's wall clock
+``expire_listen_key``  listenKeyExpired now; ``close`` ends the sockets too
+``price``              move a ``symbol`` to ``price`` (``gap``: without trading in between)
+``order``              an order by a human's hand: the parameters of POST order under ``params``
+``algo_order``         the same for a conditional order
+``cancel``             a human cancels ``order_id`` or ``algo_id``
+``leverage``           a human changes ``symbol`` to ``leverage``
+=====================  =================================================================================================
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from node.venue import rest_account, rest_orders
+from node.venue.audit import books_report, session_report
+from node.venue.errors import ApiError
+from node.venue.faults import EventFault, ResponseFault, drop
+from node.venue.params import Params
+from node.venue.venue import Venue
+from strategies.errors import ConfigError
+from strategies.yaml_config import convert
+
+type Body = dict[str, Any]
+type Action = Callable[[Venue, Body], Awaitable[None] | None]
+
+_encode = msgspec.json.encode
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
+class ControlError(Exception):
+    """The action is unknown or its parameters make no sense."""
+
+
+def add_routes(app: web.Application, venue: Venue) -> None:
+    """Add the control routes to the application."""
+
+    async def books(request: web.Request) -> web.Response:
+        _check_loopback(request)
+        return _json(books_report(venue))
+
+    async def session(request: web.Request) -> web.Response:
+        _check_loopback(request)
+        return _json(session_report(venue))
+
+    async def control(request: web.Request) -> web.Response:
+        _check_loopback(request)
+        try:
+            body = msgspec.json.decode(await request.read(), type=dict[str, Any])
+            await _run(venue, body)
+        except (ControlError, ConfigError, ApiError, msgspec.DecodeError, ValueError, KeyError) as e:
+            return _json({"error": str(e)}, 400)
+        return _json(session_report(venue))
+
+    app.router.add_get("/argonaut/books", books)
+    app.router.add_get("/argonaut/session", session)
+    app.router.add_post("/argonaut/control", control)
+    app.router.add_get("/argonaut/replay", venue.replay.serve)
+
+
+async def _run(venue: Venue, body: Body) -> None:
+    name = str(body.get("action", ""))
+    action = _ACTIONS.get(name)
+    if action is None:
+        raise ControlError(f"unknown action {name!r}; known: {', '.join(sorted(_ACTIONS))}")
+    result = action(venue, body)
+    if result is not None:
+        await result
+
+
+def _speed(venue: Venue, body: Body) -> None:
+    speed = float(body["speed"])
+    if speed < 0:
+        raise ControlError("speed must not be negative")
+    venue.replay.speed = speed
+
+
+def _fault(venue: Venue, body: Body) -> None:
+    venue.faults.add_response(convert(_rest(body), ResponseFault, "fault"))
+
+
+def _event_fault(venue: Venue, body: Body) -> None:
+    venue.faults.add_event(convert(_rest(body), EventFault, "event_fault"))
+
+
+def _clear(venue: Venue, _body: Body) -> None:
+    venue.clock.skew_ms = 0
+    _accept(venue, _body)
+    _thaw(venue, _body)
+    venue.faults.clear()
+
+
+async def _drop_users(venue: Venue, body: Body) -> None:
+    venue.users.refused = bool(body.get("refuse", False))
+    await drop(venue.users.connections, hard=bool(body.get("hard", False)))
+
+
+async def _drop_markets(venue: Venue, body: Body) -> None:
+    venue.markets.refused = bool(body.get("refuse", False))
+    await drop(venue.markets.connections, hard=bool(body.get("hard", False)))
+
+
+def _accept(venue: Venue, _body: Body) -> None:
+    venue.users.refused = venue.markets.refused = False
+
+
+def _freeze(venue: Venue, body: Body) -> None:
+    venue.faults.running.clear()
+    for connection in (*venue.users.connections, *venue.markets.connections):
+        connection.frozen.clear()
+    if "secs" in body:
+        asyncio.get_running_loop().call_later(float(body["secs"]), _thaw, venue, body)
+
+
+def _thaw(venue: Venue, _body: Body) -> None:
+    for connection in (*venue.users.connections, *venue.markets.connections):
+        connection.frozen.set()
+    venue.faults.running.set()
+
+
+def _skew(venue: Venue, body: Body) -> None:
+    venue.clock.skew_ms = int(body["ms"])
+
+
+def _price(venue: Venue, body: Body) -> None:
+    symbol, price = str(body["symbol"]), _decimal(body["price"])
+    if symbol not in venue.instruments:
+        raise ControlError(f"unknown symbol {symbol!r}")
+    move = venue.engine.gap_price if body.get("gap") else venue.engine.set_price
+    move(symbol, price)
+
+
+def _order(venue: Venue, body: Body) -> None:
+    rest_orders.place(venue, _params(body))
+
+
+def _algo_order(venue: Venue, body: Body) -> None:
+    rest_orders.place_algo(venue, _params(body))
+
+
+def _cancel(venue: Venue, body: Body) -> None:
+    if "order_id" in body:
+        venue.engine.cancel(venue.books.open_orders[int(body["order_id"])])
+    else:
+        venue.engine.cancel_algo(venue.books.open_algos[int(body["algo_id"])])
+
+
+def _leverage(venue: Venue, body: Body) -> None:
+    rest_account.change_leverage(venue, Params.of({"symbol": str(body["symbol"]), "leverage": str(body["leverage"])}))
+
+
+_ACTIONS: dict[str, Action] = {
+    "pause": lambda venue, _body: venue.replay.pause(),
+    "resume": lambda venue, _body: venue.replay.resume(),
+    "step": lambda venue, body: venue.replay.step(int(body.get("count", 1))),
+    "speed": _speed,
+    "stop": lambda venue, _body: venue.replay.stop(),
+    "shutdown": lambda venue, _body: venue.stopping.set(),
+    "fault": _fault,
+    "event_fault": _event_fault,
+    "clear_faults": _clear,
+    "drop_user_stream": _drop_users,
+    "drop_market_stream": _drop_markets,
+    "accept": _accept,
+    "freeze": _freeze,
+    "thaw": _thaw,
+    "skew": _skew,
+    "expire_listen_key": lambda venue, body: venue.users.expire(close=bool(body.get("close", False))),
+    "price": _price,
+    "order": _order,
+    "algo_order": _algo_order,
+    "cancel": _cancel,
+    "leverage": _leverage,
+}
+
+
+def _rest(body: Body) -> Body:
+    return {k: v for k, v in body.items() if k != "action"}
+
+
+def _params(body: Body) -> Params:
+    values = body["params"]
+    if not isinstance(values, dict):
+        raise ControlError("params must be an object")
+    return Params.of({str(k): str(v) for k, v in values.items()})
+
+
+def _decimal(value: Any) -> Decimal:
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        raise ControlError(f"{value!r} is not a number") from None
+
+
+def _check_loopback(request: web.Request) -> None:
+    if request.remote not in _LOOPBACK:
+        raise web.HTTPForbidden(text="loopback only")
+
+
+def _json(content: Any, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=_encode(content), content_type="application/json")

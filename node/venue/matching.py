@@ -1,0 +1,505 @@
+"""
+The matching engine: orders in, trades and user events out, driven by a price path.
+
+Within a bar the price walks open, then high and low (low and high), then close; the nearer extreme comes first, the low
+on a tie. That is BacktestEngine's ``bar_adaptive_high_low_ordering=True``. Between two points the price is continuous:
+triggers, resting limit orders and the liquidation price are met in the order in which the path reaches them. From the
+previous close to the open it jumps: whatever lies between triggers at the open, in path order.
+
+Fills: market orders at the last price moved by the configured slippage; a triggered market order at its trigger price
+(at the open if the bar opened beyond it); a resting limit order at its limit price.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from node.simulation.pricing import slipped_price
+from node.venue.account import Account
+from node.venue.books import AlgoOrder, Books, Fill, Order, money
+from node.venue.config import ExecutionConfig
+from node.venue.errors import error
+from node.venue.events import Event, EventFactory
+from node.venue.instruments import Instrument
+
+type Emit = Callable[[Event], None]
+
+_FORCED = "autoclose-"
+
+
+@dataclass(frozen=True, slots=True)
+class BarPath:
+    """One bar as the engine walks it. Prices USDT, volume base currency, `close_ms` UTC ms of the exact close."""
+
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    close_ms: int
+
+    def points(self) -> tuple[Decimal, Decimal, Decimal]:
+        """Return the prices after the open, in the order they are visited."""
+        high_first = abs(self.high - self.open) < abs(self.low - self.open)
+        return (self.high, self.low, self.close) if high_first else (self.low, self.high, self.close)
+
+
+class MatchingEngine:
+    """
+    Fills orders, keeps positions and wallet, emits user events.
+
+    Attributes
+    ----------
+    prices : dict[str, Decimal]
+        Last price by symbol; it is the mark price too.
+    points : list[tuple[str, Decimal]]
+        Prices visited by the last walk, for trade and quote streams.
+
+    """
+
+    def __init__(
+        self,
+        books: Books,
+        instruments: Mapping[str, Instrument],
+        config: ExecutionConfig,
+        emit: Emit,
+    ) -> None:
+        self.books = books
+        self.instruments = instruments
+        self.prices: dict[str, Decimal] = {}
+        self.points: list[tuple[str, Decimal]] = []
+        self.account = Account(books, instruments, self.prices)
+        self.events = EventFactory(books, instruments, self.account)
+        self._config = config
+        self._emit = emit
+        self._depth: dict[str, Decimal] = {}
+
+    # -- price path ----------------------------------------------------------------------------------------------------
+
+    def walk(self, symbol: str, bar: BarPath) -> None:
+        """Move the price of `symbol` through one bar; everything the path reaches happens before this returns."""
+        self.points = []
+        instrument = self.instruments[symbol]
+        quarter = max((bar.volume / 4 // instrument.step) * instrument.step, instrument.step)
+        self._jump(symbol, bar.open, quarter)
+        high_low = bar.points()
+        self._move(symbol, high_low[0], quarter)
+        self._move(symbol, high_low[1], quarter)
+        self._move(symbol, high_low[2], max(bar.volume - 3 * quarter, instrument.step))
+
+    def set_price(self, symbol: str, price: Decimal) -> None:
+        """Move the price continuously from the last one to `price`, as a test or a scenario wants it."""
+        self.points = []
+        if symbol in self.prices:
+            self._move(symbol, price, None)
+        else:
+            self._jump(symbol, price, None)
+
+    def gap_price(self, symbol: str, price: Decimal) -> None:
+        """Let the price jump to `price` without trading in between."""
+        self.points = []
+        self._jump(symbol, price, None)
+
+    def _jump(self, symbol: str, price: Decimal, depth: Decimal | None) -> None:
+        before = self.prices.get(symbol)
+        if before == price:
+            return
+        self._visit(symbol, price, depth)
+        start = price if before is None else before
+        for _, _, item in self._reached(symbol, start, price):
+            if item.is_open:
+                self._act(item, price)
+        self._liquidate_if_needed(symbol)
+        self._trail(symbol)
+
+    def _move(self, symbol: str, target: Decimal, depth: Decimal | None) -> None:
+        start = self.prices[symbol]
+        if start == target:
+            return
+        if depth is not None:
+            self._depth[symbol] = depth
+        up = target > start
+        while True:
+            last = self.prices[symbol]
+            reached = self._reached(symbol, last, target)
+            level, item = (reached[0][0], reached[0][2]) if reached else (target, None)
+            forced = self._liquidation_level(symbol, last, level, up=up)
+            if forced is not None:
+                self.prices[symbol] = forced
+                self._liquidate(symbol)
+                continue
+            self.prices[symbol] = level
+            if item is None:
+                break
+            self._act(item, level)
+        self.points.append((symbol, target))
+        self._trail(symbol)
+
+    def _visit(self, symbol: str, price: Decimal, depth: Decimal | None) -> None:
+        self.prices[symbol] = price
+        if depth is not None:
+            self._depth[symbol] = depth
+        self.points.append((symbol, price))
+
+    def _reached(self, symbol: str, last: Decimal, target: Decimal) -> list[tuple[Decimal, int, Order | AlgoOrder]]:
+        found: list[tuple[Decimal, int, Order | AlgoOrder]] = []
+        for algo in self.books.open_algos.values():
+            trigger = self._trigger(algo) if algo.symbol == symbol else None
+            if trigger is not None:
+                level = _level(trigger, last, target, on_rise=algo.is_buy == algo.is_stop)
+                if level is not None:
+                    found.append((level, algo.algo_id, algo))
+        for order in self.books.open_orders.values():
+            if order.symbol == symbol:
+                level = _level(order.price, last, target, on_rise=not order.is_buy)
+                if level is not None:
+                    found.append((level, order.order_id, order))
+        found.sort(key=lambda row: (abs(row[0] - last), row[1]))
+        return found
+
+    def _act(self, item: Order | AlgoOrder, price: Decimal) -> None:
+        if isinstance(item, AlgoOrder):
+            self.trigger(item, price)
+        else:
+            self._fill_resting(item)
+
+    # -- trailing ------------------------------------------------------------------------------------------------------
+
+    def _trigger(self, algo: AlgoOrder) -> Decimal | None:
+        if algo.callback_rate is None:
+            return algo.trigger_price
+        if not algo.activated or algo.extreme is None:
+            return None
+        hundred = Decimal(100)
+        rate = algo.callback_rate
+        raw = algo.extreme * (hundred + rate if algo.is_buy else hundred - rate) / hundred
+        tick = self.instruments[algo.symbol].tick
+        return (raw / tick).quantize(Decimal(1)) * tick
+
+    def _trail(self, symbol: str) -> None:
+        price = self.prices[symbol]
+        for algo in self.books.open_algos.values():
+            if algo.symbol == symbol and algo.callback_rate is not None:
+                self.trail(algo, price)
+
+    def trail(self, algo: AlgoOrder, price: Decimal) -> None:
+        """Activate a trailing stop when its activation price is reached and let its trigger follow the price."""
+        if not algo.activated:
+            wanted = algo.activation_price
+            algo.activated = wanted is None or (price <= wanted if algo.is_buy else price >= wanted)
+        if algo.activated:
+            best = price if algo.extreme is None else algo.extreme
+            algo.extreme = min(best, price) if algo.is_buy else max(best, price)
+            algo.trigger_price = self._trigger(algo) or algo.trigger_price
+
+    # -- orders --------------------------------------------------------------------------------------------------------
+
+    def submit(self, order: Order) -> None:
+        """
+        Accept `order` (already checked against filters and margin) and fill what can be filled now.
+
+        Raises
+        ------
+        ApiError
+            Propagate: reduce-only without a position to reduce, fill-or-kill or post-only that cannot be.
+
+        """
+        last = self.prices.get(order.symbol)
+        if last is None:
+            raise error(-1112)
+        if order.reduce_only:
+            self._cap_reduce_only(order)
+        marketable = order.kind == "MARKET" or (order.price >= last if order.is_buy else order.price <= last)
+        if order.time_in_force == "GTX" and marketable:
+            raise error(-5022)
+        if order.time_in_force == "FOK" and not marketable:
+            raise error(-5021)
+        self.books.add_order(order)
+        self._emit(self.events.order_update(order, "NEW"))
+        if order.kind == "MARKET":
+            tick = self.instruments[order.symbol].tick
+            bps = self._config.slippage_bps
+            self._take(order, slipped_price(last, order.is_buy, bps, tick) if bps else last)
+        elif marketable:
+            self._take(order, last)
+        elif order.time_in_force == "IOC":
+            self.close_order(order, "EXPIRED")
+
+    def submit_algo(self, algo: AlgoOrder) -> None:
+        """Arm `algo` (already checked)."""
+        if algo.callback_rate is not None:
+            self.trail(algo, self.prices[algo.symbol])
+        self.books.add_algo(algo)
+        self._emit(self.events.algo_update(algo))
+
+    def cancel(self, order: Order) -> None:
+        """Cancel an open order."""
+        self.close_order(order, "CANCELED")
+
+    def cancel_algo(self, algo: AlgoOrder) -> None:
+        """Cancel an armed algo order."""
+        self._set_algo(algo, "CANCELED")
+
+    def amend(self, order: Order, quantity: Decimal, price: Decimal) -> None:
+        """Change size and price of an open limit order; it may fill at once at its new price."""
+        order.quantity = quantity
+        order.price = price
+        self._touch(order)
+        if order.leaves <= 0:
+            self.close_order(order, "CANCELED")
+            return
+        self.books.note(order, "AMENDMENT")
+        self._emit(self.events.order_update(order, "AMENDMENT"))
+        last = self.prices[order.symbol]
+        if order.price >= last if order.is_buy else order.price <= last:
+            self._take(order, last)
+
+    def close_order(self, order: Order, status: str) -> None:
+        """End an open order with CANCELED or EXPIRED."""
+        order.status = status
+        self._touch(order)
+        self.books.note(order, status)
+        self._emit(self.events.order_update(order, status))
+        if order.algo_id:
+            self._finish(order)
+
+    def trigger(self, algo: AlgoOrder, price: Decimal) -> None:
+        """
+        Send a reached algo order to the matching engine.
+
+        The events are those of production: TRIGGERING, TRIGGERED with the new order id, the order's NEW and TRADE under
+        the client id of the algo order, FINISHED with executed quantity. No other algo order is touched.
+        """
+        now = self.books.clock.event_ms()
+        algo.trigger_ms = now
+        self._set_algo(algo, "TRIGGERING")
+        position = self.books.positions[algo.symbol]
+        reducing = algo.reduce_only or algo.close_position
+        reducible = position.closing(algo.is_buy, abs(position.quantity))
+        quantity = algo.quantity
+        if reducing:
+            quantity = reducible if algo.close_position else min(quantity, reducible)
+        if not quantity:
+            self._refuse_trigger(algo)
+            return
+        order = Order(
+            order_id=self.books.next_order_id(),
+            client_order_id=algo.client_algo_id,
+            symbol=algo.symbol,
+            side=algo.side,
+            kind="LIMIT" if algo.price else "MARKET",
+            quantity=quantity,
+            price=algo.price,
+            time_in_force=algo.time_in_force,
+            reduce_only=reducing,
+            created_ms=now,
+            updated_ms=now,
+            market_ms=self.books.clock.market_ms,
+            algo_id=algo.algo_id,
+            close_position=algo.close_position,
+            working_type=algo.working_type,
+            good_till_ms=algo.good_till_ms,
+        )
+        if not reducing and not self.account.can_open(
+            algo.symbol, quantity if algo.is_buy else -quantity, price, self.instruments[algo.symbol].taker_fee
+        ):
+            algo.fail_reason = "Margin is insufficient."
+            self._set_algo(algo, "REJECTED")
+            return
+        algo.order_id = order.order_id
+        self._set_algo(algo, "TRIGGERED")
+        self.books.add_order(order)
+        self._emit(self.events.order_update(order, "NEW"))
+        if order.kind == "MARKET":
+            bps = self._config.stop_slippage_bps
+            tick = self.instruments[order.symbol].tick
+            self._take(order, slipped_price(price, order.is_buy, bps, tick) if bps else price)
+        elif order.price >= price if order.is_buy else order.price <= price:
+            self._take(order, price)
+
+    def _refuse_trigger(self, algo: AlgoOrder) -> None:
+        algo.fail_reason = "Reduce Only reject"
+        self.books.counters["trigger_refused"] += 1
+        self._set_algo(algo, self._config.reduce_only_trigger.upper())
+
+    def _set_algo(self, algo: AlgoOrder, status: str) -> None:
+        algo.status = status
+        algo.updated_ms = self.books.clock.event_ms()
+        self.books.note(algo, status)
+        self._emit(self.events.algo_update(algo))
+
+    def _finish(self, order: Order) -> None:
+        algo = self.books.algos[order.algo_id]
+        algo.executed = order.executed
+        algo.average = order.average
+        self._set_algo(algo, "FINISHED")
+
+    def _touch(self, order: Order) -> None:
+        order.updated_ms = self.books.clock.event_ms()
+        order.market_ms = self.books.clock.market_ms
+
+    def _cap_reduce_only(self, order: Order) -> None:
+        position = self.books.positions[order.symbol]
+        reducible = position.closing(order.is_buy, order.quantity)
+        if not reducible:
+            raise error(-2022)
+        order.quantity = reducible
+
+    # -- fills ---------------------------------------------------------------------------------------------------------
+
+    def _fill_resting(self, order: Order) -> None:
+        if order.reduce_only:
+            reducible = self.books.positions[order.symbol].closing(order.is_buy, order.leaves)
+            if not reducible:
+                self.close_order(order, "EXPIRED")
+                return
+            order.quantity = order.executed + reducible
+        self.execute(order, order.price, order.leaves, maker=True)
+
+    def _take(self, order: Order, price: Decimal) -> None:
+        depth = self._depth.get(order.symbol) if self._config.depth == "bar_quarter" else None
+        if depth is None or order.leaves <= depth:
+            self.execute(order, price, order.leaves, maker=False)
+            return
+        tick = self.instruments[order.symbol].tick
+        worse = price + tick if order.is_buy else price - tick
+        if order.kind == "LIMIT":
+            worse = min(worse, order.price) if order.is_buy else max(worse, order.price)
+        self.execute(order, price, depth, maker=False)
+        self.execute(order, worse, order.leaves, maker=False)
+
+    def execute(self, order: Order, price: Decimal, quantity: Decimal, *, maker: bool, kind: str = "TRADE") -> None:
+        """Book one trade of `order`: position, profit, fee, wallet, events."""
+        books = self.books
+        instrument = self.instruments[order.symbol]
+        position = books.positions[order.symbol]
+        self._touch(order)
+        realised = position.apply(quantity if order.is_buy else -quantity, price)
+        fee = money(price * quantity * (instrument.maker_fee if maker else instrument.taker_fee))
+        position.cycle_cash -= fee
+        position.updated_ms = order.updated_ms
+        order.executed += quantity
+        order.quote += price * quantity
+        order.status = "PARTIALLY_FILLED" if order.leaves else "FILLED"
+        fill = Fill(
+            trade_id=books.next_trade_id(),
+            order_id=order.order_id,
+            client_order_id=order.client_order_id,
+            algo_id=order.algo_id,
+            symbol=order.symbol,
+            side=order.side,
+            kind=books.algos[order.algo_id].kind if order.algo_id else order.kind,
+            price=price,
+            quantity=quantity,
+            commission=fee,
+            realised=realised,
+            maker=maker,
+            wall_ms=order.updated_ms,
+            market_ms=order.market_ms,
+        )
+        books.fills.append(fill)
+        books.pay("REALIZED_PNL", realised, order.symbol, trade_id=fill.trade_id)
+        books.pay("COMMISSION", -fee, order.symbol, trade_id=fill.trade_id)
+        books.note(order, kind)
+        books.note_position(position)
+        books.counters["fills"] += 1
+        if self._config.trade_lite and kind == "TRADE":
+            self._emit(self.events.trade_lite(order, fill))
+        self._emit(self.events.order_update(order, kind, fill))
+        self._emit(self.events.account_update("ORDER", [position]))
+        if order.algo_id and order.status == "FILLED":
+            self._finish(order)
+        if not position.quantity:
+            self._expire_reducers(order.symbol)
+
+    def _expire_reducers(self, symbol: str) -> None:
+        for order in [o for o in self.books.open_orders.values() if o.symbol == symbol and o.reduce_only]:
+            self.close_order(order, "EXPIRED")
+
+    # -- liquidation and funding ---------------------------------------------------------------------------------------
+
+    def _liquidation_level(self, symbol: str, last: Decimal, level: Decimal, *, up: bool) -> Decimal | None:
+        """Return the price between `last` and `level` at which the account is liquidated, if there is one."""
+        position = self.books.positions[symbol]
+        if not position.quantity or (position.quantity > 0) == up:
+            return None
+        price = self.account.liquidation_price(position)
+        if price is None:
+            return None
+        if price > level if up else price < level:
+            return None
+        tick = self.instruments[symbol].tick
+        rounded = (price / tick).to_integral_value("ROUND_UP" if up else "ROUND_DOWN") * tick
+        return min(max(rounded, last), level) if up else max(min(rounded, last), level)
+
+    def _liquidate_if_needed(self, symbol: str) -> None:
+        if self.account.in_liquidation():
+            self._liquidate(symbol)
+
+    def _liquidate(self, symbol: str) -> None:
+        """
+        Close every position at its last price, as the exchange does with a cross account that ran out of margin.
+
+        Plain orders are cancelled first, algo orders are left to fail at their trigger. Each position pays taker and
+        liquidation fee; what the wallet lacks the insurance fund covers: the wallet ends at zero, not below.
+        """
+        books = self.books
+        books.incident("liquidation", symbol=symbol, wallet=str(books.wallet))
+        for order in list(books.open_orders.values()):
+            self.close_order(order, "CANCELED")
+        for position in books.positions.values():
+            if not position.quantity:
+                continue
+            size = abs(position.quantity)
+            now = books.clock.event_ms()
+            number = books.next_order_id()
+            order = Order(
+                order_id=number,
+                client_order_id=f"{_FORCED}{number}",
+                symbol=position.symbol,
+                side="SELL" if position.quantity > 0 else "BUY",
+                kind="LIMIT",
+                quantity=size,
+                price=self.prices[position.symbol],
+                time_in_force="IOC",
+                reduce_only=True,
+                created_ms=now,
+                updated_ms=now,
+                market_ms=books.clock.market_ms,
+            )
+            books.add_order(order)
+            self._emit(self.events.order_update(order, "NEW"))
+            price = self.prices[position.symbol]
+            self.execute(order, price, size, maker=False, kind="CALCULATED")
+            fee = size * price * self.instruments[position.symbol].liquidation_fee
+            books.pay("INSURANCE_CLEAR", -fee, position.symbol, info="liquidation fee")
+        if books.wallet < 0:
+            books.pay("INSURANCE_CLEAR", -books.wallet, symbol, info="insurance fund")
+        self._emit(self.events.account_update("INSURANCE_CLEAR", [books.positions[symbol]]))
+
+    def settle_funding(self, symbol: str, rate: Decimal, price: Decimal) -> Decimal:
+        """
+        Charge one funding settlement and return what the wallet received (negative: paid), USDT.
+
+        The rule, the same in the backtest: whoever holds a position when the bar that closes exactly at the settlement
+        time has finished, and before any order sent on that close, pays ``quantity * close * rate``, i.e. receives
+        ``-quantity * close * rate`` rounded half-even to eight digits; `quantity` is signed, so shorts receive a
+        positive rate. A position closed inside that bar pays nothing, one opened on its close pays at the next time.
+        """
+        position = self.books.positions[symbol]
+        amount = money(-position.quantity * price * rate)
+        if amount:
+            self.books.pay("FUNDING_FEE", amount, symbol)
+            position.cycle_cash += amount
+            self._emit(self.events.account_update("FUNDING_FEE", [], amount))
+            self._liquidate_if_needed(symbol)
+        return amount
+
+
+def _level(price: Decimal, last: Decimal, target: Decimal, *, on_rise: bool) -> Decimal | None:
+    """Return where on the way from `last` to `target` the market is at or beyond `price`; None if nowhere."""
+    if last >= price if on_rise else last <= price:
+        return last
+    if target >= price if on_rise else target <= price:
+        return price
+    return None

@@ -1,0 +1,283 @@
+"""Market data over REST. Nothing here tells more than the market clock allows."""
+
+from decimal import Decimal
+from typing import Any
+
+from node.venue.endpoints import EndpointTable
+from node.venue.errors import error
+from node.venue.feed import FUNDING_HOURS, INTERVALS
+from node.venue.instruments import Instrument
+from node.venue.params import Params
+from node.venue.venue import Venue
+
+type Json = dict[str, Any]
+
+_MOST_KLINES = 1500
+_KLINE_WEIGHTS = ((100, 1), (500, 2), (1000, 5))
+_DEPTH_WEIGHTS = ((50, 2), (100, 5), (500, 10))
+_DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
+_LEVELS = 20
+_LOTS = 1000
+_DAY_MS = 86_400_000
+
+
+def register(table: EndpointTable) -> None:
+    """Add the public endpoints to `table`."""
+    table.add("GET", "/fapi/v1/ping")(lambda _venue, _params: {})
+    table.add("GET", "/fapi/v1/time")(lambda venue, _params: {"serverTime": venue.clock.wall_ms()})
+    table.add("GET", "/fapi/v1/exchangeInfo")(exchange_info)
+    table.add("GET", "/fapi/v1/klines", weight=_kline_weight)(klines)
+    table.add("GET", "/fapi/v1/depth", weight=_depth_weight)(depth)
+    table.add("GET", "/fapi/v1/trades", weight=5)(trades)
+    table.add("GET", "/fapi/v1/historicalTrades", weight=20)(trades)
+    table.add("GET", "/fapi/v1/aggTrades", weight=20)(agg_trades)
+    table.add("GET", "/fapi/v1/premiumIndex", weight=_one_or(1, 10))(premium_index)
+    table.add("GET", "/fapi/v1/fundingRate")(funding_rate)
+    table.add("GET", "/fapi/v1/fundingInfo", weight=0)(funding_info)
+    table.add("GET", "/fapi/v1/ticker/price", weight=_one_or(1, 2))(ticker_price)
+    table.add("GET", "/fapi/v2/ticker/price", weight=_one_or(1, 2))(ticker_price)
+    table.add("GET", "/fapi/v1/ticker/bookTicker", weight=_one_or(2, 5))(book_ticker)
+    table.add("GET", "/fapi/v1/ticker/24hr", weight=_one_or(1, 40))(ticker_day)
+
+
+def exchange_info(venue: Venue, _params: Params) -> Json:
+    """Return the instruments and limits."""
+    limits = venue.config.limits
+    return {
+        "timezone": "UTC",
+        "serverTime": venue.clock.wall_ms(),
+        "futuresType": "U_MARGINED",
+        "rateLimits": [
+            _limit("REQUEST_WEIGHT", "MINUTE", 1, limits.weight_per_minute),
+            _limit("ORDERS", "MINUTE", 1, limits.orders_per_minute),
+            _limit("ORDERS", "SECOND", 10, limits.orders_per_10_secs),
+        ],
+        "exchangeFilters": [],
+        "assets": [{"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"}],
+        "symbols": [i.info for i in venue.instruments.values()],
+    }
+
+
+def klines(venue: Venue, params: Params) -> list[list[Any]]:
+    """Return finished candles; a candle that market time has not closed does not exist yet."""
+    instrument = _instrument(venue, params)
+    interval = params.required("interval")
+    if interval not in INTERVALS:
+        raise error(-1120)
+    start = params.integer("startTime") if "startTime" in params else None
+    end = params.integer("endTime") if "endTime" in params else None
+    return venue.feed.klines(instrument.symbol, interval, start, end, params.limit(500, _MOST_KLINES))
+
+
+def depth(venue: Venue, params: Params) -> Json:
+    """Return a book of twenty levels, one tick apart, around the last price."""
+    instrument = _instrument(venue, params)
+    wanted = params.integer("limit", 500)
+    if wanted not in _DEPTH_LIMITS:
+        raise error(-1130, "limit")
+    price = _price(venue, instrument)
+    size = instrument.quantity_text(instrument.step * _LOTS)
+    now = venue.clock.wall_ms()
+    levels = range(min(wanted, _LEVELS))
+    return {
+        "lastUpdateId": venue.clock.market_ms,
+        "E": now,
+        "T": now,
+        "bids": [[instrument.price_text(price - n * instrument.tick), size] for n in levels],
+        "asks": [[instrument.price_text(price + n * instrument.tick), size] for n in levels],
+    }
+
+
+def trades(venue: Venue, params: Params) -> list[Json]:
+    """Return one trade for each of the newest public bars, at its close."""
+    instrument = _instrument(venue, params)
+    rows = []
+    for bar in _recent(venue, instrument, params):
+        rows.append(
+            {
+                "id": bar[0] // venue.feed.step_ms,
+                "price": bar[4],
+                "qty": bar[5],
+                "quoteQty": bar[7],
+                "time": bar[6],
+                "isBuyerMaker": False,
+            },
+        )
+    return rows
+
+
+def agg_trades(venue: Venue, params: Params) -> list[Json]:
+    """Return one aggregate trade for each of the newest public bars, at its close."""
+    instrument = _instrument(venue, params)
+    rows = []
+    for bar in _recent(venue, instrument, params):
+        number = bar[0] // venue.feed.step_ms
+        rows.append({"a": number, "p": bar[4], "q": bar[5], "f": number, "l": number, "T": bar[6], "m": False})
+    return rows
+
+
+def premium_index(venue: Venue, params: Params) -> Json | list[Json]:
+    """Return mark price (the last public close) and funding; the rate is that of the last settlement."""
+
+    def row(instrument: Instrument) -> Json:
+        now = venue.feed.public_ms(instrument.symbol)
+        text = instrument.price_text(_mark(venue, instrument))
+        return {
+            "symbol": instrument.symbol,
+            "markPrice": text,
+            "indexPrice": text,
+            "estimatedSettlePrice": text,
+            "lastFundingRate": f"{venue.feed.last_rate(instrument.symbol, now):.8f}",
+            "interestRate": "0.00010000",
+            "nextFundingTime": venue.feed.next_funding_ms(instrument.symbol, now),
+            "time": venue.clock.wall_ms(),
+        }
+
+    return _one_or_all(venue, params, row)
+
+
+def funding_rate(venue: Venue, params: Params) -> list[Json]:
+    """Return past settlements (market time), ascending."""
+    chosen = [_instrument(venue, params)] if "symbol" in params else list(venue.instruments.values())
+    limit = params.limit(100, 1000)
+    start = params.integer("startTime") if "startTime" in params else None
+    end = params.integer("endTime") if "endTime" in params else None
+    rows: list[Json] = []
+    for instrument in chosen:
+        now = venue.feed.public_ms(instrument.symbol)
+        until = now if end is None else min(end, now)
+        for time_ms, rate in venue.feed.settlements(instrument.symbol, -1 if start is None else start - 1, until):
+            mark = venue.feed.close_at(instrument.symbol, time_ms)
+            rows.append(
+                {
+                    "symbol": instrument.symbol,
+                    "fundingTime": time_ms,
+                    "fundingRate": f"{rate:.8f}",
+                    "markPrice": f"{mark:.8f}" if mark is not None else "",
+                },
+            )
+    rows.sort(key=lambda r: r["fundingTime"])
+    return rows[:limit] if start is not None else rows[-limit:]
+
+
+def funding_info(venue: Venue, _params: Params) -> list[Json]:
+    """Return the funding interval of every symbol."""
+    return [
+        {
+            "symbol": symbol,
+            "adjustedFundingRateCap": "0.02000000",
+            "adjustedFundingRateFloor": "-0.02000000",
+            "fundingIntervalHours": FUNDING_HOURS,
+            "disclaimer": False,
+        }
+        for symbol in venue.instruments
+    ]
+
+
+def ticker_price(venue: Venue, params: Params) -> Json | list[Json]:
+    """Return last prices."""
+
+    def row(instrument: Instrument) -> Json:
+        price = instrument.price_text(_price(venue, instrument))
+        return {"symbol": instrument.symbol, "price": price, "time": venue.clock.wall_ms()}
+
+    return _one_or_all(venue, params, row)
+
+
+def book_ticker(venue: Venue, params: Params) -> Json | list[Json]:
+    """Return best quotes: both sides at the last price."""
+
+    def row(instrument: Instrument) -> Json:
+        price = instrument.price_text(_price(venue, instrument))
+        size = instrument.quantity_text(instrument.step * _LOTS)
+        return {
+            "symbol": instrument.symbol,
+            "bidPrice": price,
+            "bidQty": size,
+            "askPrice": price,
+            "askQty": size,
+            "time": venue.clock.wall_ms(),
+            "lastUpdateId": venue.clock.market_ms,
+        }
+
+    return _one_or_all(venue, params, row)
+
+
+def ticker_day(venue: Venue, params: Params) -> Json | list[Json]:
+    """Return statistics over the last 24 hours of market time."""
+
+    def row(instrument: Instrument) -> Json:
+        now = venue.feed.public_ms(instrument.symbol)
+        bars = [b for b in venue.feed.public_bars(instrument.symbol) if b.open_ms >= now - _DAY_MS]
+        last = bars[-1].close if bars else _price(venue, instrument)
+        first = bars[0].open if bars else last
+        volume = sum((b.volume for b in bars), Decimal(0))
+        quote = sum((b.volume * (b.open + b.high + b.low + b.close) / 4 for b in bars), Decimal(0))
+        change = last - first
+        text = instrument.price_text
+        return {
+            "symbol": instrument.symbol,
+            "priceChange": text(change),
+            "priceChangePercent": f"{change / first * 100 if first else 0:.3f}",
+            "weightedAvgPrice": text(quote / volume if volume else last),
+            "lastPrice": text(last),
+            "lastQty": instrument.quantity_text(instrument.step),
+            "openPrice": text(first),
+            "highPrice": text(max((b.high for b in bars), default=last)),
+            "lowPrice": text(min((b.low for b in bars), default=last)),
+            "volume": instrument.quantity_text(volume),
+            "quoteVolume": f"{quote:.2f}",
+            "openTime": now - _DAY_MS,
+            "closeTime": now,
+            "firstId": bars[0].open_ms // venue.feed.step_ms if bars else 0,
+            "lastId": bars[-1].open_ms // venue.feed.step_ms if bars else 0,
+            "count": len(bars),
+        }
+
+    return _one_or_all(venue, params, row)
+
+
+def _one_or_all(venue: Venue, params: Params, row: Any) -> Any:
+    if "symbol" in params:
+        return row(_instrument(venue, params))
+    return [row(i) for i in venue.instruments.values()]
+
+
+def _instrument(venue: Venue, params: Params) -> Instrument:
+    found = venue.instruments.get(params.required("symbol").upper())
+    if found is None:
+        raise error(-1121)
+    return found
+
+
+def _price(venue: Venue, instrument: Instrument) -> Decimal:
+    return venue.engine.prices.get(instrument.symbol, instrument.tick)
+
+
+def _mark(venue: Venue, instrument: Instrument) -> Decimal:
+    bar = venue.feed.last_public(instrument.symbol)
+    return bar.close if bar is not None else _price(venue, instrument)
+
+
+def _recent(venue: Venue, instrument: Instrument, params: Params) -> list[list[Any]]:
+    start = params.integer("startTime") if "startTime" in params else None
+    end = params.integer("endTime") if "endTime" in params else None
+    return venue.feed.klines(instrument.symbol, venue.feed.interval, start, end, params.limit(500, 1000))
+
+
+def _limit(kind: str, interval: str, number: int, limit: int) -> Json:
+    return {"rateLimitType": kind, "interval": interval, "intervalNum": number, "limit": limit}
+
+
+def _kline_weight(params: Params) -> int:
+    limit = params.integer("limit", 500)
+    return next((w for most, w in _KLINE_WEIGHTS if limit < most), 5 if limit <= 1000 else 10)
+
+
+def _depth_weight(params: Params) -> int:
+    limit = params.integer("limit", 500)
+    return next((w for most, w in _DEPTH_WEIGHTS if limit <= most), 20)
+
+
+def _one_or(one: int, everything: int) -> Any:
+    return lambda params: one if "symbol" in params else everything

@@ -1,0 +1,101 @@
+"""Market streams: subscriptions of every connection, and what is published on them."""
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from node.venue.hub import Connection
+
+_encode = msgspec.json.encode
+
+type Event = dict[str, Any]
+
+
+class MarketStreams:
+    """
+    Connections and their subscriptions.
+
+    Attributes
+    ----------
+    closed_klines : int
+        Closed klines handed to at least one connection that counts (not an observer), since the venue started.
+    refused : bool
+        While set, new connections are turned away.
+
+    """
+
+    def __init__(self) -> None:
+        self.closed_klines = 0
+        self.refused = False
+        self.counters: Counter[str] = Counter()
+        self._streams: dict[Connection, set[str]] = {}
+
+    @property
+    def connections(self) -> list[Connection]:
+        """All open market connections."""
+        return list(self._streams)
+
+    def add(self, connection: Connection, streams: list[str]) -> None:
+        """Register a connection with its first streams."""
+        self._streams[connection] = set(streams)
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a closed connection."""
+        self._streams.pop(connection, None)
+
+    def streams(self) -> set[str]:
+        """Return all names somebody listens to."""
+        return set().union(*self._streams.values()) if self._streams else set()
+
+    def request(self, connection: Connection, text: str) -> None:
+        """Answer SUBSCRIBE, UNSUBSCRIBE, LIST_SUBSCRIPTIONS, SET_PROPERTY and GET_PROPERTY."""
+        try:
+            message = msgspec.json.decode(text)
+        except msgspec.DecodeError as e:
+            connection.send(_encode({"error": {"code": 3, "msg": f"Invalid JSON: {e}"}}).decode())
+            return
+        if not isinstance(message, dict):
+            connection.send(_encode({"error": {"code": 2, "msg": "Invalid request: not an object"}}).decode())
+            return
+        number = message.get("id")
+        params = message.get("params") or []
+        own = self._streams.get(connection, set())
+        result: Any = None
+        match message.get("method"):
+            case "SUBSCRIBE":
+                own.update(str(p) for p in params)
+            case "UNSUBSCRIBE":
+                own.difference_update(str(p) for p in params)
+            case "LIST_SUBSCRIPTIONS":
+                result = sorted(own)
+            case "SET_PROPERTY" if len(params) == 2 and params[0] == "combined":
+                connection.wrapped = bool(params[1])
+            case "GET_PROPERTY":
+                result = connection.wrapped
+            case other:
+                answer = {"code": 2, "msg": f"Invalid request: unknown method `{other}`"}
+                connection.send(_encode({"error": answer, "id": number}).decode())
+                return
+        connection.send(_encode({"result": result, "id": number}).decode())
+
+    def publish(self, stream: str, data: Event | list[Event]) -> bool:
+        """Send `data` to everybody subscribed to `stream`; return whether a connection that counts was among them."""
+        wrapped = raw = ""
+        counted = False
+        for connection, streams in self._streams.items():
+            if stream not in streams or connection.muted:
+                continue
+            if connection.wrapped:
+                wrapped = wrapped or _encode({"stream": stream, "data": data}).decode()
+                connection.send(wrapped)
+            else:
+                raw = raw or _encode(data).decode()
+                connection.send(raw)
+            counted = counted or not connection.observer
+            self.counters[stream] += 1
+        return counted
+
+    def publish_closed_kline(self, stream: str, data: Event) -> None:
+        """Publish a finished bar and count it."""
+        self.closed_klines += self.publish(stream, data)

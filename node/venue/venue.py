@@ -1,0 +1,95 @@
+"""The venue as one object: configuration, market, books, engine, streams, faults, replay."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Mapping
+
+from node.venue.books import Books
+from node.venue.clock import VenueClock
+from node.venue.config import VenueConfig
+from node.venue.faults import Faults
+from node.venue.feed import Feed
+from node.venue.instruments import Instrument
+from node.venue.limits import RateLimits
+from node.venue.matching import MatchingEngine
+from node.venue.payloads import PayloadFactory
+from node.venue.replay import Replay
+from node.venue.streams import MarketStreams
+from node.venue.user_stream import UserStreams
+
+_HOUSEKEEPING_SECS = 1.0
+
+
+class Venue:
+    """
+    Everything the HTTP and WebSocket handlers act on.
+
+    Parameters
+    ----------
+    config : VenueConfig
+        Configuration.
+    instruments : Mapping[str, Instrument]
+        Instruments by symbol, in the order of publication.
+    feed : Feed
+        Bars and funding.
+
+    """
+
+    def __init__(self, config: VenueConfig, instruments: Mapping[str, Instrument], feed: Feed) -> None:
+        self.config = config
+        self.instruments = instruments
+        self.feed = feed
+        self.session = str(uuid.uuid4())
+        self.clock = VenueClock(feed.start_ms)
+        leverages = {s: config.account.leverages.get(s, config.account.leverage) for s in instruments}
+        self.books = Books(self.clock, config.account.balance, leverages)
+        self.users = UserStreams(self.clock, config.seed, config.listen_key_secs)
+        self.markets = MarketStreams()
+        self.engine = MatchingEngine(self.books, instruments, config.execution, self.users.emit)
+        self.payloads = PayloadFactory(self.books, instruments, self.engine.account, self.engine.prices)
+        self.faults = Faults()
+        self.users.transform = self.faults.transform
+        self.limits = RateLimits(config.limits)
+        self.replay = Replay(config.replay, feed, self.engine, self.markets, self.users, self.session)
+        self.stopping = asyncio.Event()
+        self._fresh = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        for symbol in instruments:
+            price = feed.first_price(symbol)
+            if price is not None:
+                self.engine.prices[symbol] = price
+
+    def fresh_client_id(self) -> str:
+        """Return the client id given to an order that came without one; the same sequence in every run."""
+        self._fresh += 1
+        return f"venue-{self.config.seed}-{self._fresh}"
+
+    def start(self) -> None:
+        """Begin the replay and the housekeeping."""
+        self._tasks = [asyncio.create_task(self.replay.run()), asyncio.create_task(self._housekeeping())]
+        if self.config.replay.mark_price_secs:
+            self._tasks.append(asyncio.create_task(self._mark_prices(self.config.replay.mark_price_secs)))
+
+    async def stop(self) -> None:
+        """End all tasks and connections."""
+        self.replay.stop()
+        self.faults.clear()
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        for connection in (*self.users.connections, *self.markets.connections):
+            await connection.close(reason="venue stopped")
+
+    async def _housekeeping(self) -> None:
+        while True:
+            await asyncio.sleep(_HOUSEKEEPING_SECS)
+            await self.users.expire_if_due()
+
+    async def _mark_prices(self, period_secs: float) -> None:
+        while True:
+            await asyncio.sleep(period_secs)
+            if self.faults.running.is_set():
+                for symbol in self.instruments:
+                    self.replay.publisher.mark(symbol)
