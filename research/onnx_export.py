@@ -84,11 +84,13 @@ def graph_thresholds(values: Floats) -> Float32s:
 
 
 def floor32(values: Floats) -> Float32s:
-    """Return the largest float32 not above each value (finite values beyond the float32 range become its ends)."""
-    largest = np.finfo(np.float32).max
-    clipped = np.clip(values, -float(largest), float(largest))
+    """Return the largest float32 not above each value; a finite value beyond the float32 range becomes its end."""
+    largest = float(np.finfo(np.float32).max)
+    clipped = np.where(np.isfinite(values), np.clip(values, -largest, largest), values)
     near = clipped.astype(np.float32)
-    return np.where(near.astype(np.float64) > clipped, np.nextafter(near, np.float32(-np.inf)), near)
+    with np.errstate(over="ignore"):
+        below = np.nextafter(near, np.float32(-np.inf))
+    return np.where(near.astype(np.float64) > clipped, below, near)
 
 
 def with_float32_thresholds(model_text: str) -> str:
@@ -192,8 +194,9 @@ def parity_rows(splits: list[Split], real: Float32s, seed: int) -> tuple[Float32
     kinds = {"real": real if len(real) <= MIN_PARITY_ROWS else real[:: len(real) // MIN_PARITY_ROWS]}
     column = np.repeat([s.column for s in splits], 3)
     on = np.repeat(np.array([s.threshold for s in splits], dtype=np.float32), 3)
-    on[1::3] = np.nextafter(on[1::3], np.float32(np.inf))
-    on[2::3] = np.nextafter(on[2::3], np.float32(-np.inf))
+    with np.errstate(over="ignore"):
+        on[1::3] = np.nextafter(on[1::3], np.float32(np.inf))
+        on[2::3] = np.nextafter(on[2::3], np.float32(-np.inf))
     kinds["on_threshold"] = sample(len(column))
     kinds["on_threshold"][np.arange(len(column)), column] = on
     kinds["many_on_thresholds"] = sample(MIN_PARITY_ROWS // 2)

@@ -23,7 +23,7 @@ DEFAULT_OUT = Path("var/models/composite")
 def summary(manifest: "Manifest") -> str:
     """Return the run's figures as text: counts beside every figure, warnings last."""
     data, parity = manifest.data, manifest.parity
-    source = data["source"].get("description", "unknown")
+    source = data["source"].get("description", "origin not recorded")
     agreement = f"largest difference {parity['max_abs_diff']:.1e}, {parity['flips']} decisions differ"
     validity = f"threshold {manifest.threshold:.4f}, valid until {manifest.valid_until} market time"
     lines = [
@@ -62,13 +62,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help=f"model folder to replace ({DEFAULT_OUT})")
     given = parser.parse_args(arguments)
 
-    from catalog.sample import describe  # noqa: PLC0415 - `--help` answers before these imports
-    from research.train_config import TrainConfig  # noqa: PLC0415 - as above
-    from research.training import publish, train  # noqa: PLC0415 - as above
-    from strategies.yaml_config import load_yaml  # noqa: PLC0415 - as above
+    import msgspec  # noqa: PLC0415 - `--help` answers before these imports
 
-    config = load_yaml(given.config, TrainConfig)
-    trained = train(config, given.catalog, describe(given.catalog))
+    from catalog.sample import describe  # noqa: PLC0415 - as above
+    from research.train_config import load_train_config  # noqa: PLC0415 - as above
+    from research.training import publish, train  # noqa: PLC0415 - as above
+
+    config = load_train_config(given.config)
+    sample = describe(given.catalog)
+    trained = train(config, given.catalog, msgspec.to_builtins(sample) if sample else {})
     model, previous = publish(trained, given.out)
     sys.stdout.write(summary(model.manifest))
     kept = f", the model before it is kept in {previous}" if previous else ""

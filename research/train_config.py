@@ -1,5 +1,6 @@
 """What a training run is told: windows, vote, labels, LightGBM, threshold."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -9,7 +10,7 @@ from research.dataset import VoteConfig
 from research.labels import LabelConfig
 from research.thresholds import ThresholdConfig
 from strategies.errors import ConfigError
-from strategies.yaml_config import FrozenConfig
+from strategies.yaml_config import FrozenConfig, load_yaml
 
 
 class BoosterConfig(FrozenConfig, frozen=True):
@@ -42,7 +43,8 @@ class TrainConfig(FrozenConfig, frozen=True, kw_only=True):
     interval : str
         Bar interval.
     strategy : str
-        Parameter file of the traded strategy: its stop and target make the labels, its vote marks the traded rows.
+        Parameter file of the traded strategy, relative to the file that names it: its stop and target make the labels,
+        its vote marks the traded rows.
     train_start, train_end, threshold_start, threshold_end, report_start, report_end : str
         Windows ``[start, end)`` on the signal bar's open, ISO-8601 with Z, quoted.
     dataset : VoteConfig
@@ -66,7 +68,7 @@ class TrainConfig(FrozenConfig, frozen=True, kw_only=True):
 
     symbols: Annotated[list[str], msgspec.Meta(min_length=1)]
     interval: str = "15m"
-    strategy: str = "config/strategies/composite.yaml"
+    strategy: str = "strategies/composite.yaml"
     train_start: str
     train_end: str
     threshold_start: str
@@ -89,6 +91,24 @@ class Windows(FrozenConfig, frozen=True):
     train: tuple[int, int]
     threshold: tuple[int, int]
     report: tuple[int, int]
+
+
+def load_train_config(path: Path) -> TrainConfig:
+    """
+    Read a training configuration; `strategy` is returned as a path usable from here.
+
+    Raises
+    ------
+    ConfigError
+        Fatal: missing file, unknown key, wrong type, windows out of order.
+
+    """
+    config = load_yaml(path, TrainConfig)
+    try:
+        windows_of(config)
+    except ConfigError as e:
+        raise ConfigError(f"{path}: {e}") from None
+    return msgspec.structs.replace(config, strategy=str(path.parent / config.strategy))
 
 
 def windows_of(config: TrainConfig) -> Windows:

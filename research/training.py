@@ -165,7 +165,7 @@ def train(config: TrainConfig, catalog: Path, source: dict[str, Any]) -> Trained
     catalog : Path
         Catalog directory.
     source : dict
-        Origin of the data as the catalog describes it; ``synthetic: True`` becomes a warning.
+        Origin of the data as the catalog describes it (`description`, `synthetic`); empty where it does not know.
 
     Raises
     ------
@@ -318,8 +318,11 @@ def _metrics(data: Dataset, sets: Sets, scores: Floats, threshold: float, seed: 
 
 def _warnings(metrics: dict[str, Any], choice: Choice, dropped: dict[str, str], source: dict[str, Any]) -> list[str]:
     found = []
-    if source.get("synthetic", True):
+    synthetic = source.get("synthetic")
+    if synthetic:
         found.append("SYNTHETIC data: no figure says anything about a market")
+    elif synthetic is None:
+        found.append("the origin of the data is not recorded: they may be SYNTHETIC")
     report, traded = metrics["report"]["all"], metrics["report"]["traded"]
     for name, figures in (("signals", report), ("signals the traded vote gives", traded)):
         if figures["signals"] < MEANINGFUL:
