@@ -16,7 +16,7 @@ type NotNegative = Annotated[float, Meta(ge=0)]
 type Symbol = Annotated[str, Meta(pattern=r"^[A-Z0-9]{2,30}$")]
 
 
-class DataConfig(FrozenConfig):
+class DataConfig(FrozenConfig, frozen=True):
     """
     Which bars the venue replays.
 
@@ -46,7 +46,7 @@ class DataConfig(FrozenConfig):
     history_bars: Annotated[int, Meta(ge=0)] = 1500
 
 
-class AccountConfig(FrozenConfig):
+class AccountConfig(FrozenConfig, frozen=True):
     """
     The one account of the venue: one-way mode, cross margin, USDT.
 
@@ -70,7 +70,7 @@ class AccountConfig(FrozenConfig):
             raise ValueError(f"balance must be positive, was {self.balance}")
 
 
-class ExecutionConfig(FrozenConfig):
+class ExecutionConfig(FrozenConfig, frozen=True):
     """
     How orders fill.
 
@@ -116,7 +116,7 @@ class ExecutionConfig(FrozenConfig):
                 raise ValueError(f"{name} must lie between {least} and {most}, was {value}")
 
 
-class ReplayConfig(FrozenConfig):
+class ReplayConfig(FrozenConfig, frozen=True):
     """
     How the bars are paced.
 
@@ -142,7 +142,7 @@ class ReplayConfig(FrozenConfig):
     mark_price_secs: NotNegative = 1.0
 
 
-class LimitsConfig(FrozenConfig):
+class LimitsConfig(FrozenConfig, frozen=True):
     """
     Request weight and order counts, per minute of wall time.
 
@@ -164,7 +164,7 @@ class LimitsConfig(FrozenConfig):
     ban_after: Annotated[int, Meta(ge=1)] = 100
 
 
-class VenueConfig(FrozenConfig):
+class VenueConfig(FrozenConfig, frozen=True):
     """
     The whole tree of `config/venue.yaml`.
 

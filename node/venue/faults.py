@@ -21,7 +21,7 @@ from strategies.yaml_config import FrozenConfig
 _RESET = struct.pack("ii", 1, 0)
 
 
-class ResponseFault(FrozenConfig):
+class ResponseFault(FrozenConfig, frozen=True):
     """
     What happens to the next `times` requests that match.
 
@@ -62,7 +62,7 @@ class ResponseFault(FrozenConfig):
     answer_delay_ms: Annotated[float, Meta(ge=0)] = 0.0
 
 
-class EventFault(FrozenConfig):
+class EventFault(FrozenConfig, frozen=True):
     """
     What happens to the next `times` user events that match.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from node.venue.errors import error
 from node.venue.instruments import Instrument
-from node.venue.matching import BarPath
+from node.venue.path import BarPath
 
 MILLIS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 FUNDING_HOURS = 8

@@ -76,10 +76,10 @@ def instrument_of(spec: InstrumentSpec, execution: ExecutionConfig) -> Instrumen
     """Return `spec` as the engine needs it, with the fees of `execution` where it sets them."""
     brackets = []
     floor = Decimal(0)
-    for step in spec.brackets:
-        cap = Decimal(step.cap)
+    for row in spec.brackets:
+        cap = Decimal(row.cap)
         brackets.append(
-            Bracket(floor, cap, Decimal(step.maintenance_rate), Decimal(step.maintenance_amount), step.max_leverage),
+            Bracket(floor, cap, Decimal(row.maintenance_rate), Decimal(row.maintenance_amount), row.max_leverage),
         )
         floor = cap
     info = to_exchange_info(spec)

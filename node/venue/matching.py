@@ -11,7 +11,6 @@ Fills: market orders at the last price moved by the configured slippage; a trigg
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 
 from node.simulation.pricing import slipped_price
@@ -21,27 +20,10 @@ from node.venue.config import ExecutionConfig
 from node.venue.errors import error
 from node.venue.events import Event, EventFactory
 from node.venue.instruments import Instrument
+from node.venue.path import BarPath, level_on_way, trail, trigger_level
+from node.venue.settlement import Settlement
 
 type Emit = Callable[[Event], None]
-
-_FORCED = "autoclose-"
-
-
-@dataclass(frozen=True, slots=True)
-class BarPath:
-    """One bar as the engine walks it. Prices USDT, volume base currency, `close_ms` UTC ms of the exact close."""
-
-    open: Decimal
-    high: Decimal
-    low: Decimal
-    close: Decimal
-    volume: Decimal
-    close_ms: int
-
-    def points(self) -> tuple[Decimal, Decimal, Decimal]:
-        """Return the prices after the open, in the order they are visited."""
-        high_first = abs(self.high - self.open) < abs(self.low - self.open)
-        return (self.high, self.low, self.close) if high_first else (self.low, self.high, self.close)
 
 
 class MatchingEngine:
@@ -71,7 +53,8 @@ class MatchingEngine:
         self.account = Account(books, instruments, self.prices)
         self.events = EventFactory(books, instruments, self.account)
         self._config = config
-        self._emit = emit
+        self.emit = emit
+        self.settlement = Settlement(self)
         self._depth: dict[str, Decimal] = {}
 
     # -- price path ----------------------------------------------------------------------------------------------------
@@ -109,7 +92,7 @@ class MatchingEngine:
         for _, _, item in self._reached(symbol, start, price):
             if item.is_open:
                 self._act(item, price)
-        self._liquidate_if_needed(symbol)
+        self.settlement.liquidate_if_needed(symbol)
         self._trail(symbol)
 
     def _move(self, symbol: str, target: Decimal, depth: Decimal | None) -> None:
@@ -123,10 +106,10 @@ class MatchingEngine:
             last = self.prices[symbol]
             reached = self._reached(symbol, last, target)
             level, item = (reached[0][0], reached[0][2]) if reached else (target, None)
-            forced = self._liquidation_level(symbol, last, level, up=up)
+            forced = self.settlement.liquidation_level(symbol, last, level, up=up)
             if forced is not None:
                 self.prices[symbol] = forced
-                self._liquidate(symbol)
+                self.settlement.liquidate(symbol)
                 continue
             self.prices[symbol] = level
             if item is None:
@@ -143,54 +126,31 @@ class MatchingEngine:
 
     def _reached(self, symbol: str, last: Decimal, target: Decimal) -> list[tuple[Decimal, int, Order | AlgoOrder]]:
         found: list[tuple[Decimal, int, Order | AlgoOrder]] = []
+        tick = self.instruments[symbol].tick
         for algo in self.books.open_algos.values():
-            trigger = self._trigger(algo) if algo.symbol == symbol else None
+            trigger = trigger_level(algo, tick) if algo.symbol == symbol else None
             if trigger is not None:
-                level = _level(trigger, last, target, on_rise=algo.is_buy == algo.is_stop)
+                level = level_on_way(trigger, last, target, on_rise=algo.is_buy == algo.is_stop)
                 if level is not None:
                     found.append((level, algo.algo_id, algo))
         for order in self.books.open_orders.values():
             if order.symbol == symbol:
-                level = _level(order.price, last, target, on_rise=not order.is_buy)
+                level = level_on_way(order.price, last, target, on_rise=not order.is_buy)
                 if level is not None:
                     found.append((level, order.order_id, order))
         found.sort(key=lambda row: (abs(row[0] - last), row[1]))
         return found
+
+    def _trail(self, symbol: str) -> None:
+        for algo in self.books.open_algos.values():
+            if algo.symbol == symbol:
+                trail(algo, self.prices[symbol], self.instruments[symbol].tick)
 
     def _act(self, item: Order | AlgoOrder, price: Decimal) -> None:
         if isinstance(item, AlgoOrder):
             self.trigger(item, price)
         else:
             self._fill_resting(item)
-
-    # -- trailing ------------------------------------------------------------------------------------------------------
-
-    def _trigger(self, algo: AlgoOrder) -> Decimal | None:
-        if algo.callback_rate is None:
-            return algo.trigger_price
-        if not algo.activated or algo.extreme is None:
-            return None
-        hundred = Decimal(100)
-        rate = algo.callback_rate
-        raw = algo.extreme * (hundred + rate if algo.is_buy else hundred - rate) / hundred
-        tick = self.instruments[algo.symbol].tick
-        return (raw / tick).quantize(Decimal(1)) * tick
-
-    def _trail(self, symbol: str) -> None:
-        price = self.prices[symbol]
-        for algo in self.books.open_algos.values():
-            if algo.symbol == symbol and algo.callback_rate is not None:
-                self.trail(algo, price)
-
-    def trail(self, algo: AlgoOrder, price: Decimal) -> None:
-        """Activate a trailing stop when its activation price is reached and let its trigger follow the price."""
-        if not algo.activated:
-            wanted = algo.activation_price
-            algo.activated = wanted is None or (price <= wanted if algo.is_buy else price >= wanted)
-        if algo.activated:
-            best = price if algo.extreme is None else algo.extreme
-            algo.extreme = min(best, price) if algo.is_buy else max(best, price)
-            algo.trigger_price = self._trigger(algo) or algo.trigger_price
 
     # -- orders --------------------------------------------------------------------------------------------------------
 
@@ -215,7 +175,7 @@ class MatchingEngine:
         if order.time_in_force == "FOK" and not marketable:
             raise error(-5021)
         self.books.add_order(order)
-        self._emit(self.events.order_update(order, "NEW"))
+        self.emit(self.events.order_update(order, "NEW"))
         if order.kind == "MARKET":
             tick = self.instruments[order.symbol].tick
             bps = self._config.slippage_bps
@@ -228,9 +188,9 @@ class MatchingEngine:
     def submit_algo(self, algo: AlgoOrder) -> None:
         """Arm `algo` (already checked)."""
         if algo.callback_rate is not None:
-            self.trail(algo, self.prices[algo.symbol])
+            trail(algo, self.prices[algo.symbol], self.instruments[algo.symbol].tick)
         self.books.add_algo(algo)
-        self._emit(self.events.algo_update(algo))
+        self.emit(self.events.algo_update(algo))
 
     def cancel(self, order: Order) -> None:
         """Cancel an open order."""
@@ -249,7 +209,7 @@ class MatchingEngine:
             self.close_order(order, "CANCELED")
             return
         self.books.note(order, "AMENDMENT")
-        self._emit(self.events.order_update(order, "AMENDMENT"))
+        self.emit(self.events.order_update(order, "AMENDMENT"))
         last = self.prices[order.symbol]
         if order.price >= last if order.is_buy else order.price <= last:
             self._take(order, last)
@@ -259,7 +219,7 @@ class MatchingEngine:
         order.status = status
         self._touch(order)
         self.books.note(order, status)
-        self._emit(self.events.order_update(order, status))
+        self.emit(self.events.order_update(order, status))
         if order.algo_id:
             self._finish(order)
 
@@ -309,7 +269,7 @@ class MatchingEngine:
         algo.order_id = order.order_id
         self._set_algo(algo, "TRIGGERED")
         self.books.add_order(order)
-        self._emit(self.events.order_update(order, "NEW"))
+        self.emit(self.events.order_update(order, "NEW"))
         if order.kind == "MARKET":
             bps = self._config.stop_slippage_bps
             tick = self.instruments[order.symbol].tick
@@ -326,7 +286,7 @@ class MatchingEngine:
         algo.status = status
         algo.updated_ms = self.books.clock.event_ms()
         self.books.note(algo, status)
-        self._emit(self.events.algo_update(algo))
+        self.emit(self.events.algo_update(algo))
 
     def _finish(self, order: Order) -> None:
         algo = self.books.algos[order.algo_id]
@@ -404,9 +364,9 @@ class MatchingEngine:
         books.note_position(position)
         books.counters["fills"] += 1
         if self._config.trade_lite and kind == "TRADE":
-            self._emit(self.events.trade_lite(order, fill))
-        self._emit(self.events.order_update(order, kind, fill))
-        self._emit(self.events.account_update("ORDER", [position]))
+            self.emit(self.events.trade_lite(order, fill))
+        self.emit(self.events.order_update(order, kind, fill))
+        self.emit(self.events.account_update("ORDER", [position]))
         if order.algo_id and order.status == "FILLED":
             self._finish(order)
         if not position.quantity:
@@ -415,91 +375,3 @@ class MatchingEngine:
     def _expire_reducers(self, symbol: str) -> None:
         for order in [o for o in self.books.open_orders.values() if o.symbol == symbol and o.reduce_only]:
             self.close_order(order, "EXPIRED")
-
-    # -- liquidation and funding ---------------------------------------------------------------------------------------
-
-    def _liquidation_level(self, symbol: str, last: Decimal, level: Decimal, *, up: bool) -> Decimal | None:
-        """Return the price between `last` and `level` at which the account is liquidated, if there is one."""
-        position = self.books.positions[symbol]
-        if not position.quantity or (position.quantity > 0) == up:
-            return None
-        price = self.account.liquidation_price(position)
-        if price is None:
-            return None
-        if price > level if up else price < level:
-            return None
-        tick = self.instruments[symbol].tick
-        rounded = (price / tick).to_integral_value("ROUND_UP" if up else "ROUND_DOWN") * tick
-        return min(max(rounded, last), level) if up else max(min(rounded, last), level)
-
-    def _liquidate_if_needed(self, symbol: str) -> None:
-        if self.account.in_liquidation():
-            self._liquidate(symbol)
-
-    def _liquidate(self, symbol: str) -> None:
-        """
-        Close every position at its last price, as the exchange does with a cross account that ran out of margin.
-
-        Plain orders are cancelled first, algo orders are left to fail at their trigger. Each position pays taker and
-        liquidation fee; what the wallet lacks the insurance fund covers: the wallet ends at zero, not below.
-        """
-        books = self.books
-        books.incident("liquidation", symbol=symbol, wallet=str(books.wallet))
-        for order in list(books.open_orders.values()):
-            self.close_order(order, "CANCELED")
-        for position in books.positions.values():
-            if not position.quantity:
-                continue
-            size = abs(position.quantity)
-            now = books.clock.event_ms()
-            number = books.next_order_id()
-            order = Order(
-                order_id=number,
-                client_order_id=f"{_FORCED}{number}",
-                symbol=position.symbol,
-                side="SELL" if position.quantity > 0 else "BUY",
-                kind="LIMIT",
-                quantity=size,
-                price=self.prices[position.symbol],
-                time_in_force="IOC",
-                reduce_only=True,
-                created_ms=now,
-                updated_ms=now,
-                market_ms=books.clock.market_ms,
-            )
-            books.add_order(order)
-            self._emit(self.events.order_update(order, "NEW"))
-            price = self.prices[position.symbol]
-            self.execute(order, price, size, maker=False, kind="CALCULATED")
-            fee = size * price * self.instruments[position.symbol].liquidation_fee
-            books.pay("INSURANCE_CLEAR", -fee, position.symbol, info="liquidation fee")
-        if books.wallet < 0:
-            books.pay("INSURANCE_CLEAR", -books.wallet, symbol, info="insurance fund")
-        self._emit(self.events.account_update("INSURANCE_CLEAR", [books.positions[symbol]]))
-
-    def settle_funding(self, symbol: str, rate: Decimal, price: Decimal) -> Decimal:
-        """
-        Charge one funding settlement and return what the wallet received (negative: paid), USDT.
-
-        The rule, the same in the backtest: whoever holds a position when the bar that closes exactly at the settlement
-        time has finished, and before any order sent on that close, pays ``quantity * close * rate``, i.e. receives
-        ``-quantity * close * rate`` rounded half-even to eight digits; `quantity` is signed, so shorts receive a
-        positive rate. A position closed inside that bar pays nothing, one opened on its close pays at the next time.
-        """
-        position = self.books.positions[symbol]
-        amount = money(-position.quantity * price * rate)
-        if amount:
-            self.books.pay("FUNDING_FEE", amount, symbol)
-            position.cycle_cash += amount
-            self._emit(self.events.account_update("FUNDING_FEE", [], amount))
-            self._liquidate_if_needed(symbol)
-        return amount
-
-
-def _level(price: Decimal, last: Decimal, target: Decimal, *, on_rise: bool) -> Decimal | None:
-    """Return where on the way from `last` to `target` the market is at or beyond `price`; None if nowhere."""
-    if last >= price if on_rise else last <= price:
-        return last
-    if target >= price if on_rise else target <= price:
-        return price
-    return None

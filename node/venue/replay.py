@@ -174,7 +174,7 @@ class Replay:
         self._engine.walk(symbol, self._feed.path(symbol, index))
         bar = self._feed.bar(symbol, index)
         for _, rate in self._feed.settlements(symbol, bar.open_ms, close_ms):
-            self._engine.settle_funding(symbol, rate, bar.close)
+            self._engine.settlement.fund(symbol, rate, bar.close)
         self.publisher.path(symbol)
         self.bars += 1
         if self._users.delivered != before:

@@ -91,19 +91,17 @@ def depth(venue: Venue, params: Params) -> Json:
 def trades(venue: Venue, params: Params) -> list[Json]:
     """Return one trade for each of the newest public bars, at its close."""
     instrument = _instrument(venue, params)
-    rows = []
-    for bar in _recent(venue, instrument, params):
-        rows.append(
-            {
-                "id": bar[0] // venue.feed.step_ms,
-                "price": bar[4],
-                "qty": bar[5],
-                "quoteQty": bar[7],
-                "time": bar[6],
-                "isBuyerMaker": False,
-            },
-        )
-    return rows
+    return [
+        {
+            "id": bar[0] // venue.feed.step_ms,
+            "price": bar[4],
+            "qty": bar[5],
+            "quoteQty": bar[7],
+            "time": bar[6],
+            "isBuyerMaker": False,
+        }
+        for bar in _recent(venue, instrument, params)
+    ]
 
 
 def agg_trades(venue: Venue, params: Params) -> list[Json]:

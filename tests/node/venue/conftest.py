@@ -29,11 +29,11 @@ STEP_MS = 900_000
 class SignedClient:
     """The smallest client that signs like a real one."""
 
-    def __init__(self, session: aiohttp.ClientSession, base: str, key: str = "demo", secret: str = "demo") -> None:
+    def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
         self.session = session
         self.base = base
-        self.key = key
-        self.secret = secret
+        self.key = "demo"
+        self.secret = "demo"
 
     def sign(self, params: dict[str, Any]) -> str:
         text = urlencode(params)
