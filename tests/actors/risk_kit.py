@@ -28,18 +28,20 @@ INSTRUMENTS = {symbol: to_nautilus(spec) for symbol, spec in load_instruments().
 BALANCE = 10_000.0
 
 
-def bars(symbol: str, candles: Iterable[tuple[float, float, float, float] | float], first: int = 0) -> list[Bar]:
+def bars(
+    symbol: str, candles: Iterable[tuple[float, float, float, float] | float], *, volume: int = 1_000_000
+) -> list[Bar]:
     """Return bars from (open, high, low, close) or a close alone; bar ``i`` closes at ``START + (i+1) * BAR_NS``."""
     kind, precision = bar_type(symbol, "15m"), INSTRUMENTS[symbol].price_precision
     out, last = [], None
-    for i, candle in enumerate(candles, start=first):
+    for i, candle in enumerate(candles):
         if not isinstance(candle, tuple):
             opened = candle if last is None else last
             candle = (opened, max(opened, candle), min(opened, candle), candle)  # noqa: PLW2901 - completed in place
         last = candle[3]
         close = START + (i + 1) * BAR_NS
         prices = (Price(p, precision) for p in candle)
-        out.append(Bar(kind, *prices, Quantity(1_000_000, INSTRUMENTS[symbol].size_precision), close, close))
+        out.append(Bar(kind, *prices, Quantity(volume, INSTRUMENTS[symbol].size_precision), close, close))
     return out
 
 
@@ -48,8 +50,8 @@ def close_of(bar_index: int) -> int:
     return START + (bar_index + 1) * BAR_NS
 
 
-def make_signal(symbol: str, side: Side, levels: tuple[float, float, float], bar_close: int, **changes: Any) -> Signal:
-    """Return a Signal with (reference, stop, target)."""
+def make_signal(symbol: str, side: Side, levels: tuple[float, ...], bar_close: int, /, **changes: Any) -> Signal:
+    """Return a Signal; `levels` are reference, stop and target."""
     fields: dict[str, Any] = {
         "instrument_id": instrument_id(symbol),
         "signal_id": signal_id("Scripted", instrument_id(symbol), bar_close, side.value),
@@ -201,7 +203,8 @@ class Run:
         )
         self.records: list[Any] = []
         self.msgbus = self.engine.kernel.msgbus
-        self.msgbus.subscribe("argonaut.record.*", self.records.append, 100)
+        self.hear = self.records.append
+        self.msgbus.subscribe("argonaut.record.*", self.hear, 100)
         for symbol in market:
             self.engine.add_instrument(INSTRUMENTS[symbol])
         for symbol_bars in market.values():
@@ -228,6 +231,8 @@ class Run:
     def go(self) -> "Run":
         """Run to the end of the data."""
         self.engine.run()
+        account = self.engine.cache.account_for_venue(Venue("BINANCE"))
+        self.final_balance = account.balance_total(USDT).as_double()
         self.engine.dispose()
         return self
 
