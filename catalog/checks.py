@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catalog.csv_files import FUNDING, KLINES, UNITS, CsvFile, unit_of
-from catalog.fixed_point import SCALE_DIGITS, Int64s, Words, decode
+from catalog.fixed_point import MAX_UNITS, SCALE_DIGITS, Int64s, Words, decode
 from catalog.instruments import interval_ns
 from strategies.errors import DataError
 
@@ -26,6 +26,7 @@ RATE_DIGITS = 8
 
 _JITTER_NS = 60_000_000_000
 _MAX_RATE_UNITS = 10 ** (RATE_DIGITS - 1)
+_MAX_VALUE = 17 * 10**12
 _NOISE = Decimal("1e-12")
 _NAMED = {60_000_000_000 * m: n for m, n in ((1, "1m"), (3, "3m"), (5, "5m"), (15, "15m"), (30, "30m"), (60, "1h"))} | {
     HOUR_NS * h: f"{h}h" for h in (2, 4, 6, 8, 12)
@@ -228,7 +229,8 @@ def _kline_error(
         if digits > precision:
             reason = f"{_plain(cells[name])} has {digits} digits after the point, {grid.symbol} has {precision}"
             return file.fail(line, name, reason, "is this another symbol, or the spot market?")
-    return file.fail(line, "row", "a number is too large", "correct or remove the row")
+    name = max((*PRICES, "volume"), key=lambda n: cells[n])
+    return file.fail(line, name, f"{_plain(cells[name])} is out of range", "correct or remove the row")
 
 
 def _refuse_wrong_step(file: CsvFile, time: Int64s, step: int) -> None:
@@ -270,10 +272,12 @@ def _first(series: Series, mask: NDArray[np.bool_]) -> int:
 def _units(words: Words, precision: int) -> tuple[Int64s, NDArray[np.bool_]]:
     units, whole = decode(words, precision)
     factor = 10 ** (SCALE_DIGITS - precision)
+    limit = min(_MAX_VALUE * 10**precision, MAX_UNITS)
+    whole &= units <= limit
     for row in np.flatnonzero(~whole):  # 0.30000000000000004 is 0.3 written by a program that went through floats
         value = _signed(words[row])
         nearest = (value + factor // 2) // factor
-        if abs(value - nearest * factor) <= _NOISE * abs(value) and 0 <= nearest <= 2**53:
+        if abs(value - nearest * factor) <= _NOISE * abs(value) and 0 <= nearest <= limit:
             units[row], whole[row] = nearest, True
     return units, whole
 
