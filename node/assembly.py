@@ -30,8 +30,8 @@ from nautilus_trader.model.data import FundingRateUpdate
 from nautilus_trader.risk.config import RiskEngineConfig
 from nautilus_trader.trading.config import ImportableStrategyConfig
 
-from actors.ml_filter import MlFilterConfig
 from actors.ledger import RestoredLedger
+from actors.ml_filter import MlFilterConfig
 from actors.recorder import RecorderConfig
 from actors.risk_guard import RiskGuardConfig
 from actors.risk_state import RestoredRisk
@@ -213,7 +213,7 @@ def backtest_run_config(
                 max_order_modify_rate="1000/00:00:01",
                 max_notional_per_order=_max_notional(config),
             ),
-            logging=LoggingConfig(log_level=log_level, bypass_logging=log_level == "OFF"),
+            logging=LoggingConfig(log_level=log_level, log_colors=False, bypass_logging=log_level == "OFF"),
             run_analysis=False,
         ),
         raise_exception=True,

@@ -1,8 +1,8 @@
 """
 The simulated venue as a child process of the live node, for `environment: venue` without ``--venue-url``.
 
-It dies with the node (also on kill -9): a venue nobody watches would hold a port and a stale account. Where its books must
-outlive the node, start ``python -m node.venue`` yourself and pass ``--venue-url``.
+It dies with the node (also on kill -9): a venue nobody watches would hold a port and a stale account. Where its books
+must outlive the node, start ``python -m node.venue`` yourself and pass ``--venue-url``.
 """
 
 import ctypes
@@ -57,7 +57,9 @@ class EmbeddedVenue:
 
     def start(self) -> VenueUrls:
         """
-        Start the process and return its URLs when it is ready.
+        Start the process and return its URLs when it is ready. Blocks.
+
+        Call it on the main thread: Linux counts the *thread* that started a child as the parent it dies with.
 
         Raises
         ------

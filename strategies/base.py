@@ -10,6 +10,7 @@ makes no signal (**fail closed**); history that cannot be had leaves the strateg
 
 import json
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -170,15 +171,26 @@ class SignalStrategy(Strategy):
             self.stop()
             return
         self._market = market_clock(self.msgbus)
-        self.msgbus.subscribe(topic(APPROVAL), self._on_approval)
-        self.msgbus.subscribe(CONTROL_TOPIC, self._on_control)
-        self.msgbus.subscribe(f"data.funding_rates.{self._id.venue}.{self._id.symbol}", self._on_funding)
-        self.msgbus.subscribe(FUNDING_READY_TOPIC, self._on_funding_ready)
+        for name, handler in self._subscriptions():
+            self.msgbus.subscribe(name, handler)
         for bar_type in dict.fromkeys((*config.context_bar_types, config.bar_type)):
             self.subscribe_bars(bar_type)
         self._protection.recover()
         if self._warming:
             self._request_history()
+
+    def on_stop(self) -> None:
+        """Leave the bus. Stop and target stay at the venue: a deploy must not flatten."""
+        for name, handler in self._subscriptions():
+            self.msgbus.unsubscribe(name, handler)
+
+    def _subscriptions(self) -> tuple[tuple[str, Callable[[Any], None]], ...]:
+        return (
+            (topic(APPROVAL), self._on_approval),
+            (CONTROL_TOPIC, self._on_control),
+            (f"data.funding_rates.{self._id.venue}.{self._id.symbol}", self._on_funding),
+            (FUNDING_READY_TOPIC, self._on_funding_ready),
+        )
 
     def on_reset(self) -> None:
         """Return to the state of a new instance (engine re-use)."""

@@ -1,0 +1,322 @@
+"""
+One life of the live node: connect, restore, run, end, account for it. The command is in ``node.live``.
+
+Errors: whatever prevents the start ends the process with a non-zero code (**fatal**): a node that logs "running" but
+cannot trade is worse than none. An aborted replay or a broken invariant ends it with code 1 and says which.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+from nautilus_trader.live.node import TradingNode
+
+from actors.ledger import RestoredLedger
+from actors.risk_state import ACCOUNT, Latch, RestoredRisk
+from catalog.instruments import instrument_id
+from node.assembly import VENUE, Mode, trading_node_config
+from node.binance.barrier import ReplayBarrier, ReplayOutcome, ReplayResult
+from node.binance.config import BinanceSettings, client_configs
+from node.binance.factories import ArgonautBinanceLiveDataClientFactory, ArgonautBinanceLiveExecClientFactory
+from node.binance.preflight import Severity, run_preflight
+from node.binance.rest import BinanceRest
+from node.binance.side_data import FundingPoller, FundingPollerConfig
+from node.config import NodeConfig
+from node.embedded_venue import EmbeddedVenue, VenueUrls
+from node.journal import Journal, Restore, open_journal
+from node.live_summary import NodeView, Summary, summarize
+from strategies.base import FUNDING_READY_TOPIC, SignalStrategy
+from strategies.errors import ConfigError, VenueError
+
+_MILLI_NS = 1_000_000
+_DAY_NS = 86_400_000_000_000
+_START_GRACE_SECS = 20.0
+_POLL_SECS = 0.02
+_FUNDING_SECS = 60.0
+_LATCH_OF_CODE = {
+    "pause": Latch.PAUSED,
+    "kill": Latch.KILLED,
+    "daily_loss": Latch.DAILY_LOSS,
+    "fast_kill": Latch.FAST_KILL,
+    "slow_kill": Latch.SLOW_KILL,
+}
+
+
+class Session(NamedTuple):
+    """The venue as found at start."""
+
+    urls: VenueUrls
+    id: str
+    market_time_ns: int
+    start_balance: float
+
+
+async def run_live(config: NodeConfig, venue_url: str | None) -> Summary:
+    """
+    Run the node until the replay ends, a signal stops it, or it fails.
+
+    Raises
+    ------
+    ConfigError, VenueError, JournalError
+        Fatal: the node cannot be started; one clear line says why.
+
+    """
+    if config.environment != "venue":
+        raise ConfigError(
+            f"environment: {config.environment}: this version trades on the simulated venue only; the safety checks a "
+            "real account needs (doctor, auditor, watchdog) are not part of it yet"
+        )
+    embedded: EmbeddedVenue | None = None
+    try:
+        if venue_url is None:
+            if config.venue is None:
+                raise ConfigError("venue: name the venue's configuration, or pass --venue-url")
+            embedded = EmbeddedVenue(Path(config.venue), config.catalog)
+            urls = embedded.start()  # nothing else runs yet
+        else:
+            urls = VenueUrls.of(venue_url)
+        return await _LiveRun(config, await _session(urls)).run()
+    finally:
+        if embedded is not None:
+            await asyncio.to_thread(embedded.stop)
+
+
+async def _session(urls: VenueUrls) -> Session:
+    found = await get_json(f"{urls.control}/books")
+    try:
+        return Session(urls, found["session"], int(found["market_time_ms"]) * _MILLI_NS, float(found["start_balance"]))
+    except (KeyError, TypeError, ValueError):
+        raise VenueError(f"{urls.control}/books: not the answer of a simulated venue") from None
+
+
+async def get_json(url: str) -> Any:
+    """
+    Return what the venue's control interface answers.
+
+    Raises
+    ------
+    VenueError
+        Propagate: unreachable, or not JSON.
+
+    """
+    try:
+        timeout = aiohttp.ClientTimeout(total=30)
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+            response.raise_for_status()
+            return await response.json()
+    except (aiohttp.ClientError, TimeoutError, ValueError) as e:
+        raise VenueError(f"{url}: the simulated venue does not answer: {e or type(e).__name__}") from None
+
+
+class _LiveRun:
+    """Holds what belongs to one run."""
+
+    def __init__(self, config: NodeConfig, session: Session) -> None:
+        self._config = config
+        self._session = session
+        self._ended = asyncio.Event()
+        self._replay: ReplayResult | None = None
+        self._failure: str | None = None
+        self._stopped_by: str | None = None
+
+    async def run(self) -> Summary:
+        """Run to the end."""
+        started = time.monotonic()
+        journal = open_journal(self._config.journal, on_failure=self._journal_failed)
+        try:
+            set_aside = journal.bind_session(self._session.id)
+            settings = self._settings()
+            await self._preflight(settings)
+            node = self._build(journal, settings)
+            journal.attach(node.kernel.msgbus)
+            view = await self._drive(node, journal)
+            journal.flush()
+            books = await get_json(f"{self._session.urls.control}/books")
+            return summarize(
+                journal=journal,
+                books=books,
+                view=view,
+                symbols=self._config.symbols,
+                replay=self._replay,
+                failure=self._failure,
+                stopped_by=self._stopped_by,
+                set_aside=set_aside,
+                start_balance=self._session.start_balance,
+                seconds=time.monotonic() - started,
+            )
+        finally:
+            journal.close()
+
+    # -- before -------------------------------------------------------------------------------------------------------
+
+    def _settings(self) -> BinanceSettings:
+        config = self._config
+        exchange = config.exchange
+        return BinanceSettings(
+            environment="venue",
+            base_url_http=self._session.urls.http,
+            base_url_ws=self._session.urls.ws,
+            api_key=os.environ.get(exchange.api_key_env, "demo"),
+            api_secret=os.environ.get(exchange.api_secret_env, "demo"),
+            symbols=config.all_symbols,
+            leverages=dict.fromkeys(config.symbols, exchange.leverage),
+            recv_window_ms=exchange.recv_window_ms,
+            lift_rate_limits=True,
+            http_timeout_secs=exchange.http_timeout_secs,
+        )
+
+    async def _preflight(self, settings: BinanceSettings) -> None:
+        resolved = settings.resolved()
+        rest = BinanceRest(
+            resolved.base_url_http or "",
+            api_key=resolved.api_key,
+            api_secret=resolved.api_secret,
+            timeout_secs=settings.http_timeout_secs,
+        )
+        try:
+            findings = await run_preflight(rest, symbols=self._config.all_symbols)
+        finally:
+            await rest.close()
+        failed = [
+            f"{f.message} ({f.remedy})" if f.remedy else f.message for f in findings if f.severity is Severity.FAIL
+        ]
+        if failed:
+            raise VenueError(f"not started: {'; '.join(failed)}")
+
+    def _build(self, journal: Journal, settings: BinanceSettings) -> TradingNode:
+        config = self._config
+        restore = journal.restore(list(config.symbols), self._session.market_time_ns)
+        data_client, exec_client = client_configs(settings)
+        mode = Mode(
+            live=True,
+            replay=True,
+            trade_from_ns=self._session.market_time_ns,
+            market_time_ns=self._session.market_time_ns,
+            start_balance=self._session.start_balance,
+            restored=restored_risk(restore),
+            ledger=restored_ledger(restore),
+            poller=FundingPollerConfig(
+                component_id="FundingPoller",
+                instrument_ids=tuple(instrument_id(s) for s in config.symbols),
+                base_url=self._session.urls.http,
+            ),
+        )
+        node = TradingNode(
+            config=trading_node_config(config, mode, data_client, exec_client), loop=asyncio.get_running_loop()
+        )
+        node.add_data_client_factory(VENUE, ArgonautBinanceLiveDataClientFactory)
+        node.add_exec_client_factory(VENUE, ArgonautBinanceLiveExecClientFactory)
+        node.build()
+        return node
+
+    # -- during -------------------------------------------------------------------------------------------------------
+
+    async def _drive(self, node: TradingNode, journal: Journal) -> NodeView:
+        strategies = [s for s in node.trader.strategies() if isinstance(s, SignalStrategy)]
+        pollers = [a for a in node.trader.actors() if isinstance(a, FundingPoller)]
+        barrier = ReplayBarrier(
+            node,
+            f"{self._session.urls.ws}/argonaut/replay",
+            is_ready=lambda: node.trader.is_running and all(s.ready for s in strategies),
+            # Nothing decided before a barrier is lost by a kill after it.
+            is_idle=lambda: journal.settled() and all(p.idle for p in pollers),
+            on_end=self._on_replay_end,
+            node_id=self._config.trader_id,
+        )
+        running = asyncio.create_task(node.run_async(), name="node")
+        running.add_done_callback(lambda _: self._ended.set())
+        self._watch_signals()
+        try:
+            if await self._started(node, running):
+                await self._funding_ready(node, pollers)
+                barrier.start()
+                await self._ended.wait()
+            view = NodeView.of(node, self._config.symbols, strategies)
+        finally:
+            await barrier.stop()
+            await self._stop(node, running)
+        return view
+
+    async def _started(self, node: TradingNode, running: "asyncio.Task[None]") -> bool:
+        """Wait until the trader runs; a node that does not get there is a failure, never a zombie."""
+        config = node.kernel._config  # noqa: SLF001 - read only; the kernel offers no accessor
+        patience = config.timeout_connection + config.timeout_reconciliation + _START_GRACE_SECS
+        if await self._until(lambda: node.trader.is_running or running.done(), patience) and not running.done():
+            return True
+        if self._stopped_by is None:
+            self._failure = "the node did not start: see the log above"
+        return False
+
+    async def _until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Wait for `condition`; False when the run ended or the time is over first."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if self._ended.is_set() or time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(_POLL_SECS)
+        return True
+
+    async def _funding_ready(self, node: TradingNode, pollers: list[FundingPoller]) -> None:
+        """Tell the strategies once the funding history has been published."""
+        if not await self._until(lambda: all(p.ready for p in pollers), _FUNDING_SECS):
+            self._failure = self._failure or "the funding history could not be fetched"
+            self._ended.set()
+        node.kernel.msgbus.publish(FUNDING_READY_TOPIC, True)
+
+    def _on_replay_end(self, result: ReplayResult) -> None:
+        self._replay = result
+        if result.outcome is not ReplayOutcome.FINISHED:
+            self._failure = f"replay {result.outcome.value}: {result.detail}"
+        self._ended.set()
+
+    def _journal_failed(self, reason: str) -> None:
+        """Runs on the writer thread. Entries stop at once; what is queued is written when the journal works again."""
+        self._failure = f"journal: {reason}"
+
+    def _watch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
+
+    def _on_signal(self, name: str) -> None:
+        self._stopped_by = name
+        self._ended.set()
+
+    async def _stop(self, node: TradingNode, running: "asyncio.Task[None]") -> None:
+        """Stop the node; its stops stay at the venue."""
+        if not running.done():
+            await node.stop_async()
+        try:
+            await asyncio.wait_for(running, timeout=30.0)
+        except TimeoutError:
+            self._failure = self._failure or "the node did not stop within 30 s"
+        except Exception as e:  # noqa: BLE001 - whatever ended the node is the failure to report
+            self._failure = self._failure or f"{type(e).__name__}: {e}"
+
+
+def restored_risk(restore: Restore) -> RestoredRisk:
+    """Return what the guard must remember, from the journal."""
+    day = None if restore.market_time is None else restore.market_time // _DAY_NS
+    return RestoredRisk(
+        trade_pnls={s: found.closed_pnls for s, found in restore.symbols.items() if found.closed_pnls},
+        latches=[(_LATCH_OF_CODE[latch.code], latch.symbol or ACCOUNT) for latch in restore.latches],
+        day=day if restore.day_start is not None else None,
+        day_start_equity=restore.day_start_equity,
+    )
+
+
+def restored_ledger(restore: Restore) -> RestoredLedger:
+    """Return the open positions' history, from the journal."""
+    fills = sorted((f for s in restore.symbols.values() for f in s.open_fills), key=lambda f: f.event_time)
+    return RestoredLedger(
+        fills=fills,
+        funding=[f for s in restore.symbols.values() for f in s.open_funding],
+        seen_fills=[i for s in restore.symbols.values() for i in s.known_fill_ids],
+        verdicts={i: v for s in restore.symbols.values() for i, v in s.verdicts.items()},
+    )
+
