@@ -1,44 +1,46 @@
 # Argonaut. `make help` lists the targets; the two that matter are `make run` and `make test`.
 SHELL := /bin/bash
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3)
-BIN := .venv/bin
-STAMP := .venv/.installed
+PY := .venv/bin/python
+LOCK := uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-annotate --no-header
 
-.PHONY: help setup run test lint format bench backtest soak clean
+.DEFAULT_GOAL := help
+.PHONY: help setup run test soak lint format bench backtest lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-setup: $(STAMP) ## create .venv and install the locked dependencies
-
-$(STAMP): requirements/dev.lock
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
-	@touch $(STAMP)
+setup: ## create .venv from the locked requirements (nothing to do: 0.1 s); PYTHON=... names the interpreter
+	@bash scripts/setup.sh
 
 run: setup ## the main job: data, model, backtest, live node on the embedded venue, summary
-	@$(BIN)/python -m node.demo
+	@$(PY) -m node.demo
 
-backtest: setup ## run config/backtest.yaml over the catalog
-	@$(BIN)/python -m node.backtest --config config/backtest.yaml
-
-test: setup ## all tests (long soaks excluded)
-	@$(BIN)/python -m pytest -n 2
+test: setup ## all tests (soaks excluded)
+	@$(PY) -m pytest -n 2
 
 soak: setup ## the long tests
-	@$(BIN)/python -m pytest -m soak
+	@$(PY) -m pytest -m soak
 
-lint: setup ## ruff and mypy --strict
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+lint: setup ## ruff (rules and format) and mypy --strict
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
 
-format: setup ## let ruff format the code
-	@$(BIN)/ruff format .
-	@$(BIN)/ruff check --fix .
+format: setup ## let ruff format the code and mend what it can
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
 
 bench: setup ## every benchmark, figures on stdout
-	@for f in benchmarks/bench_*.py; do $(BIN)/python $$f; done
+	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) "$$file"; done
 
-clean: ## remove what was made (environment, catalog, journals)
+backtest: setup ## run config/backtest.yaml over the catalog (make run fills it)
+	@$(PY) -m node.backtest --config config/backtest.yaml
+
+lock: ## renew both lock files after a change to pyproject.toml (needs uv on PATH; UPGRADE=1 takes newer versions)
+	@command -v uv >/dev/null || { echo "make lock needs uv on PATH: python -m pip install uv" >&2; exit 1; }
+	@$(LOCK) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev -o requirements/dev.lock
+	@$(LOCK) -c requirements/dev.lock pyproject.toml -o requirements/runtime.lock
+	@git diff --stat -- requirements
+
+clean: ## remove what was made: environment, catalog, models, journals
 	rm -rf .venv var
