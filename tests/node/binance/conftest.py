@@ -110,7 +110,7 @@ class Node(Process):
             if condition(state):
                 return state
             if asyncio.get_running_loop().time() > deadline:
-                raise AssertionError(f"not reached within {secs} s: {json.dumps(state, indent=1)}\n{self.log()[-3000:]}")
+                raise AssertionError(f"not reached within {secs} s: {json.dumps(state, indent=1)}\n{await self.log()}")
             await asyncio.sleep(0.02)
 
     async def filled(self, order_id: str) -> dict[str, Any]:
@@ -126,12 +126,16 @@ class Node(Process):
         await self.until(lambda s: s["orders"][order_id]["status"] == "ACCEPTED")
         return order_id
 
-    def log(self) -> str:
+    async def log(self) -> str:
+        """Stop the node in good order and return its whole log (the file is written in blocks)."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await asyncio.wait_for(self._process.wait(), DEADLINE_SECS)
         return "".join(f.read_text() for f in sorted(self.directory.glob("node*.log")))
 
-    def errors(self) -> list[str]:
-        """Return the lines of level ERROR."""
-        return [line for line in self.log().splitlines() if "[ERROR]" in line]
+    async def errors(self) -> list[str]:
+        """Stop the node and return its lines of level ERROR."""
+        return [line for line in (await self.log()).splitlines() if "[ERROR]" in line]
 
 
 class Venue(Process):
@@ -175,8 +179,10 @@ def small_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     catalog = directory / "catalog"
     for kind, extra in (("klines", ("--interval", "15m")), ("funding", ())):
         subprocess.run(
-            [sys.executable, "-m", "catalog.ingest", kind, "--symbol", "XRPUSDT", *extra]
-            + ["--from", str(directory / f"{kind}.csv"), "--catalog", str(catalog)],
+            [
+                *(sys.executable, "-m", "catalog.ingest", kind, "--symbol", "XRPUSDT", *extra),
+                *("--from", str(directory / f"{kind}.csv"), "--catalog", str(catalog)),
+            ],
             cwd=REPOSITORY,
             check=True,
             capture_output=True,

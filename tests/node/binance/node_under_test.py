@@ -89,7 +89,8 @@ def _order(order: Any) -> dict[str, Any]:
         "strategy": str(order.strategy_id),
         "filled": str(order.filled_qty.as_decimal().normalize()),
         "fills": [
-            {"trade_id": f.trade_id.value, "price": str(f.last_px), "fee": str(f.commission.as_decimal())} for f in fills
+            {"trade_id": f.trade_id.value, "price": str(f.last_px), "fee": str(f.commission.as_decimal())}
+            for f in fills
         ],
     }
 
@@ -124,7 +125,7 @@ def build(arguments: argparse.Namespace) -> tuple[TradingNode, Puppet]:
                 inflight_check_threshold_ms=1_000,
             ),
             logging=LoggingConfig(
-                log_level="OFF", log_level_file="INFO", log_directory=str(arguments.directory), log_file_name="node"
+                log_level="ERROR", log_level_file="INFO", log_directory=str(arguments.directory), log_file_name="node"
             ),
             timeout_connection=20.0,
             timeout_disconnection=2.0,
