@@ -123,6 +123,11 @@ class Feed:
         bar = self.series[symbol].bars[index]
         return BarPath(bar.open, bar.high, bar.low, bar.close, bar.volume, bar.open_ms + self.step_ms)
 
+    def previous_close_ms(self, symbol: str, index: int) -> int:
+        """Return the close of the bar replayed before; of a replay's first bar, its open. Missing bars lie between."""
+        series = self.series[symbol]
+        return series.open_ms[index - 1] + self.step_ms if index > series.first else series.open_ms[index]
+
     def reveal(self, symbol: str, index: int) -> None:
         """Make a bar public."""
         self.series[symbol].visible = index + 1

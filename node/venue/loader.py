@@ -74,7 +74,7 @@ def _decimals(values: NDArray[np.float64], digits: int) -> list[Decimal]:
 def _funding(path: Path, symbol: str) -> Sequence[tuple[int, Decimal]]:
     arrays = load_funding(path, symbol)
     times = (arrays.time // NANOS_PER_MILLI).tolist()
-    return [(t, Decimal(f"{r:.8f}")) for t, r in zip(times, arrays.rate.tolist(), strict=True)]
+    return [(t, Decimal(repr(r))) for t, r in zip(times, arrays.rate.tolist(), strict=True)]
 
 
 def _prepare_if_empty(path: Path, config: VenueConfig) -> None:

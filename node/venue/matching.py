@@ -91,7 +91,7 @@ class MatchingEngine:
         start = price if before is None else before
         for _, _, item in self._reached(symbol, start, price):
             if item.is_open:
-                self._act(item, price)
+                self._act(item, price, price)
         self.settlement.liquidate_if_needed(symbol)
         self._trail(symbol)
 
@@ -102,9 +102,10 @@ class MatchingEngine:
         if depth is not None:
             self._depth[symbol] = depth
         up = target > start
+        touched: set[int] = set()
         while True:
             last = self.prices[symbol]
-            reached = self._reached(symbol, last, target)
+            reached = [row for row in self._reached(symbol, last, target) if row[1] not in touched]
             level, item = (reached[0][0], reached[0][2]) if reached else (target, None)
             forced = self.settlement.liquidation_level(symbol, last, level, up=up)
             if forced is not None:
@@ -114,7 +115,9 @@ class MatchingEngine:
             self.prices[symbol] = level
             if item is None:
                 break
-            self._act(item, level)
+            self._act(item, level, target)
+            if item.is_open:
+                touched.add(reached[0][1])
         self.points.append((symbol, target))
         self._trail(symbol)
 
@@ -134,7 +137,8 @@ class MatchingEngine:
                 if level is not None:
                     found.append((level, algo.algo_id, algo))
         for order in self.books.open_orders.values():
-            if order.symbol == symbol:
+            # A remainder left where the price only touched it is not filled by the price moving away again.
+            if order.symbol == symbol and (target <= last if order.is_buy else target >= last):
                 level = level_on_way(order.price, last, target, on_rise=not order.is_buy)
                 if level is not None:
                     found.append((level, order.order_id, order))
@@ -146,11 +150,11 @@ class MatchingEngine:
             if algo.symbol == symbol:
                 trail(algo, self.prices[symbol], self.instruments[symbol].tick)
 
-    def _act(self, item: Order | AlgoOrder, price: Decimal) -> None:
+    def _act(self, item: Order | AlgoOrder, price: Decimal, target: Decimal) -> None:
         if isinstance(item, AlgoOrder):
             self.trigger(item, price)
         else:
-            self._fill_resting(item)
+            self._fill_resting(item, passed=item.price != target)
 
     # -- orders --------------------------------------------------------------------------------------------------------
 
@@ -307,17 +311,27 @@ class MatchingEngine:
 
     # -- fills ---------------------------------------------------------------------------------------------------------
 
-    def _fill_resting(self, order: Order) -> None:
+    def _available(self, symbol: str) -> Decimal | None:
+        """Return the quantity offered at one price; None if any."""
+        return self._depth.get(symbol) if self._config.depth == "bar_quarter" else None
+
+    def _fill_resting(self, order: Order, *, passed: bool) -> None:
+        """Fill a limit order the market came to; if it only touched the price, no more than was offered there."""
         if order.reduce_only:
             reducible = self.books.positions[order.symbol].closing(order.is_buy, order.leaves)
             if not reducible:
                 self.close_order(order, "EXPIRED")
                 return
             order.quantity = order.executed + reducible
+        depth = self._available(order.symbol)
+        if depth is not None and order.leaves > depth:
+            self.execute(order, order.price, depth, maker=True)
+            if not passed:
+                return
         self.execute(order, order.price, order.leaves, maker=True)
 
     def _take(self, order: Order, price: Decimal) -> None:
-        depth = self._depth.get(order.symbol) if self._config.depth == "bar_quarter" else None
+        depth = self._available(order.symbol)
         if depth is None or order.leaves <= depth:
             self.execute(order, price, order.leaves, maker=False)
             return

@@ -173,7 +173,7 @@ class Replay:
         clock.advance(close_ms)
         self._engine.walk(symbol, self._feed.path(symbol, index))
         bar = self._feed.bar(symbol, index)
-        for _, rate in self._feed.settlements(symbol, bar.open_ms, close_ms):
+        for _, rate in self._feed.settlements(symbol, self._feed.previous_close_ms(symbol, index), close_ms):
             self._engine.settlement.fund(symbol, rate, bar.close)
         self.publisher.path(symbol)
         self.bars += 1
