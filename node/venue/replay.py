@@ -235,7 +235,8 @@ class Replay:
             if answer is None:
                 return
             if "user_events" in answer:  # a client that tells what it saw heals the count after a lost connection
-                self._base_users = min(self._base_users, emitted - int(answer["user_events"]))
+                # Measured against what was delivered by now: events may have been sent since the question.
+                self._base_users = min(self._base_users, self._users.delivered - int(answer["user_events"]))
             if not self._requests and self._users.delivered == emitted:
                 return
 
