@@ -293,6 +293,7 @@ class RiskGuard(Gate):
             side=intent.side,
             reference=intent.reference,
             stop=intent.stop,
+            last_price=state.last_prices[intent.symbol],
             equity=equity,
             balance=state.balance,
             start_balance=state.start_balance,

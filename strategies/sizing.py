@@ -39,7 +39,7 @@ class RiskFraction(FrozenConfig, frozen=True, kw_only=True, tag_field="method", 
 
 class MarginRatio(FrozenConfig, frozen=True, kw_only=True, tag_field="method", tag="margin_ratio"):
     """
-    The ancestor's rule: ``(balance / symbols) * ratio * leverage / price``, blind to the distance of the stop.
+    The ancestor's rule: ``(balance / symbols) * ratio * leverage / close``, blind to the distance of the stop.
 
     ``ratio = clamp(max_ratio - (balance - start_balance) * step_per_usdt, min_ratio, max_ratio)`` on the total wallet
     balance; the quantity is rounded half-even to the step. See `knowledge/cointrader-facts.md` §5.
@@ -98,7 +98,9 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     side : Side
         Direction of the position.
     reference, stop : Decimal
-        Expected entry price and protective stop, both on the tick grid.
+        Expected entry price (assumed slippage included) and protective stop, both on the tick grid.
+    last_price : Decimal
+        Price the market is at: the close of the signal's bar.
     equity, balance : Decimal
         Account value with and without unrealised profit.
     start_balance : Decimal
@@ -111,6 +113,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     side: Side
     reference: Decimal
     stop: Decimal
+    last_price: Decimal
     equity: Decimal
     balance: Decimal
     start_balance: Decimal
@@ -237,7 +240,7 @@ def size_position(method: Sizing, wish: Wish, grid: Grid, headroom: Headroom) ->
 
     """
     distance = abs(wish.reference - wish.stop)
-    if wish.reference <= 0 or distance == 0:
+    if min(wish.reference, wish.last_price) <= 0 or distance == 0:
         return _refused(Reason.BAD_LEVELS, Cap.NONE, f"no distance between {wish.reference} and stop {wish.stop}")
     rounding = ROUND_DOWN
     if isinstance(method, RiskFraction):
@@ -250,7 +253,7 @@ def size_position(method: Sizing, wish: Wish, grid: Grid, headroom: Headroom) ->
         if balance <= 0:
             return _refused(Reason.NO_EQUITY, Cap.NONE, f"balance is {balance} USDT")
         ratio = margin_ratio(method, balance, wish.start_balance)
-        wanted = balance / wish.symbols * ratio * exact(method.leverage) / wish.reference
+        wanted = balance / wish.symbols * ratio * exact(method.leverage) / wish.last_price
         rounding = ROUND_HALF_EVEN
 
     wanted_on_grid = to_grid(wanted, grid.quantity_step, rounding)

@@ -41,11 +41,13 @@ def wish(**changes):
         side=Side.LONG,
         reference=Decimal("2.0000"),
         stop=Decimal("1.9500"),
+        last_price=Decimal("2.0000"),
         equity=Decimal(10_000),
         balance=Decimal(10_000),
         start_balance=Decimal(10_000),
         symbols=1,
     )
+    changes.setdefault("last_price", changes.get("reference", base.reference))
     return msgspec.structs.replace(base, **{k: Decimal(v) if isinstance(v, str) else v for k, v in changes.items()})
 
 
@@ -208,10 +210,11 @@ if GOLDEN.exists():  # the ancestor's own trades are not part of this repository
         balance = Decimal(1000)
         for row in rows:
             slippage = Decimal("1.0001") if row["side"] == "LONG" else Decimal("0.9999")
-            reference = to_grid(Decimal(row["entry_price"]) / slippage, Decimal("0.0001"), ROUND_HALF_EVEN)
+            close = to_grid(Decimal(row["entry_price"]) / slippage, Decimal("0.0001"), ROUND_HALF_EVEN)
             sized = size(
                 MarginRatio(),
-                reference=reference,
+                reference=Decimal(row["entry_price"]),
+                last_price=close,
                 stop=Decimal(row["sl"]),
                 balance=balance,
                 equity=balance,
