@@ -84,6 +84,10 @@ if ! .venv/bin/python -m pip install --disable-pip-version-check --no-input --pr
     grep -v '^WARNING' "$log" | tail -n 15 >&2
     die "packages could not be installed (see above; complete log in $log)"
 fi
+case "$(uname -s)" in Linux)
+    .venv/bin/python -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null ||
+        die "LightGBM needs libgomp.so.1: apt-get install libgomp1 (or your system's OpenMP package), then run it again" ;;
+esac
 wanted_stamp .venv/bin/python >"$STAMP.partial"
 mv "$STAMP.partial" "$STAMP"
 say "done in $((SECONDS - started)) s"
