@@ -26,6 +26,7 @@ from strategies import records
 from strategies.bar_sync import BarRow, BarSync
 from strategies.market_clock import bar_close_ns, market_clock
 from strategies.messages import APPROVAL, SIGNAL, Approval, Side, Signal, signal_id, topic
+from strategies.order_ids import Leg, decode
 from strategies.protection import ExitReason, Plan, Protection, ProtectionConfig
 
 CONTROL_TOPIC = "argonaut.control"
@@ -268,8 +269,9 @@ class SignalStrategy(Strategy):
             return
         self._protection.on_flat()
         waiting, self._after_flat = self._after_flat, None
-        if waiting is not None:
-            self._publish(*waiting)
+        tag = decode(event.closing_order_id.value)
+        if waiting is not None and tag is not None and tag.leg is Leg.EXIT:
+            self._publish(*waiting)  # a stop that was faster came at a time, and a price, the wish does not know
 
     # -- decisions ----------------------------------------------------------------------------------------------------
 
@@ -280,7 +282,7 @@ class SignalStrategy(Strategy):
             wish = self.evaluate(row, self._funding_before(row.close_ns))
             if not decide:
                 continue
-            self._after_flat = None  # a wish lives for one bar
+            self._after_flat = self._published = None  # a wish lives for one bar
             self._protection.on_bar()
             if row.close_ns <= self.config.trade_from_ns or self._rows_seen <= self.config.warmup_bars:
                 continue

@@ -7,80 +7,36 @@ the entry's client order id, so they survive kill -9 (see ``strategies.order_ids
 
 Errors: a leg that is refused is retried *within its budget*; a stop that cannot be placed, or is refused because the
 market is already through it, closes the position at market (**fail closed**); a target that cannot be placed leaves the
-stop alone and is reported (**degraded**).
+stop alone and is reported (**degraded**). What even so finds no hearing is tried again on a timer of wall time, ever
+less often, and on every bar (**defer**).
 """
 
 from collections.abc import Callable
 from decimal import Decimal
-from enum import StrEnum, unique
-from typing import Any, NamedTuple
+from typing import Any
 
-from nautilus_trader.model.enums import OrderSide, OrderStatus, OrderType, PositionSide, TriggerType
+from nautilus_trader.model.enums import OrderSide, OrderStatus, PositionSide, TriggerType
 from nautilus_trader.model.identifiers import ClientOrderId, InstrumentId
 from nautilus_trader.model.objects import Price, Quantity
 from nautilus_trader.model.orders import Order
 from nautilus_trader.model.position import Position
 
-from strategies.messages import Side
 from strategies.order_ids import Leg, OrderTag, decode, encode
-from strategies.yaml_config import FrozenConfig
+from strategies.protection_plan import (
+    THROUGH_MARKET,
+    ExitReason,
+    LegState,
+    Plan,
+    ProtectionConfig,
+    closes,
+    fits,
+    plan_of_entry,
+    plan_of_resting,
+)
 
-THROUGH_MARKET = ("-2021", "immediately trigger", "in the market", "through the market", "would trigger")
-"""Fragments by which venues say that a conditional order's trigger is already behind the market."""
+__all__ = ["THROUGH_MARKET", "ExitReason", "Plan", "Protection", "ProtectionConfig"]
 
-
-@unique
-class ExitReason(StrEnum):
-    """Why a position was closed; carried as order tag ``exit:<reason>``."""
-
-    STOP_LOSS = "STOP_LOSS"
-    TAKE_PROFIT = "TAKE_PROFIT"
-    REVERSE_SIGNAL = "REVERSE_SIGNAL"
-    FLATTEN = "FLATTEN"
-    PROTECTION_FAILED = "PROTECTION_FAILED"
-    LIQUIDATION = "LIQUIDATION"
-    END_OF_DATA = "END_OF_DATA"
-
-
-class ProtectionConfig(FrozenConfig, frozen=True):
-    """
-    How hard protection tries.
-
-    Attributes
-    ----------
-    max_attempts : int
-        Placements of one leg within a cycle without success before the fallback (stop: close; target: give up).
-    trigger : str
-        ``last`` or ``mark``: the price that triggers stop and target.
-
-    """
-
-    max_attempts: int = 4
-    trigger: str = "last"
-
-
-class Plan(NamedTuple):
-    """What to protect with: the cycle (signal bar's close, UTC ns) and the levels."""
-
-    cycle: int
-    stop: Price
-    target: Price | None
-
-
-class _LegState:
-    """One protective leg: the order that counts, the one replacing it, and how often we tried."""
-
-    def __init__(self, leg: Leg) -> None:
-        self.leg = leg
-        self.current: ClientOrderId | None = None
-        self.pending: ClientOrderId | None = None
-        self.failures = 0
-        self.given_up = False
-
-    def reset(self) -> None:
-        self.current = self.pending = None
-        self.failures = 0
-        self.given_up = False
+_LONGEST_DELAY_SECS = 60.0
 
 
 class Protection:
@@ -116,12 +72,14 @@ class Protection:
         self._config = config
         self._report = report
         self._trigger = TriggerType.MARK_PRICE if config.trigger == "mark" else TriggerType.LAST_PRICE
-        self._legs = {Leg.STOP: _LegState(Leg.STOP), Leg.TARGET: _LegState(Leg.TARGET)}
+        self._legs = {Leg.STOP: LegState(Leg.STOP), Leg.TARGET: LegState(Leg.TARGET)}
         self._plan: Plan | None = None
         self._closing: ClientOrderId | None = None
         self._close_reason: ExitReason | None = None
         self._cancelling: set[ClientOrderId] = set()
         self._attempts: dict[Leg, int] = {}
+        self._close_failures = 0
+        self._delays = 0
         self._naked_since: int | None = None
         self.worst_naked_ns = 0
         self.emergency_levels: Callable[[Position], Plan | None] = lambda _: None
@@ -165,8 +123,11 @@ class Protection:
             return
         if self._naked_since is None and not self._covered(position):
             self._naked_since = self._strategy.clock.timestamp_ns()
-        if self._plan is None or not self._fits(self._plan, position):
-            plan = self._plan_of(position)
+        if self._close_reason is not None:
+            self.close(self._close_reason)
+            return
+        if self._plan is None or not fits(self._plan, position):
+            plan = plan_of_entry(position, self._instrument) or self.emergency_levels(position)
             if plan is None:
                 self._report("critical", "no_levels", "an open position has no protective levels: closing it")
                 self.close(ExitReason.PROTECTION_FAILED)
@@ -179,15 +140,22 @@ class Protection:
         """Cancel whatever is left of the legs; the cycle is over."""
         self._closing = None
         self._close_reason = None
-        self._naked_since = None
-        self._sweep()
+        self._close_failures = self._delays = 0
+        self._end_naked()
         for leg in self._legs.values():
             leg.reset()
         self._plan = None
+        self._sweep()
 
     def close(self, reason: ExitReason) -> None:
-        """Close the position at market, reduce-only. The stop stays at the venue until the position is flat."""
+        """
+        Close the position at market, reduce-only. The stop stays at the venue until the position is flat.
+
+        An entry still on its way is closed as soon as it fills.
+        """
         position = self._position()
+        if position is None and self._entry_under_way():
+            self._close_reason = reason
         if position is None or self._closing is not None:
             return
         self._close_reason = reason
@@ -205,16 +173,14 @@ class Protection:
 
     def on_bar(self) -> None:
         """Once per bar: retry what was given up within the bar, whatever the gates say."""
+        self._sweep()
         position = self._position()
         if position is None:
-            self._sweep()
             return
         for leg in self._legs.values():
-            leg.failures = 0
+            leg.failures = leg.losses = 0
             leg.given_up = False
-        if self._closing is None and self._close_reason is not None:
-            self.close(self._close_reason)
-        elif self._closing is None:
+        if self._closing is None:
             self.on_position(position)
 
     # -- what the venue tells us --------------------------------------------------------------------------------------
@@ -223,8 +189,7 @@ class Protection:
         """Take over a leg that rests at the venue, cancel the one it replaces."""
         leg = self._leg_pending(client_order_id)
         if leg is None:
-            if self._position() is None:
-                self._sweep()  # accepted after the position was closed: an orphan
+            self._sweep()  # accepted after its position was closed, by now perhaps beside another: an orphan
             return
         old, leg.current, leg.pending = leg.current, client_order_id, None
         leg.failures = 0
@@ -238,9 +203,13 @@ class Protection:
             return
         self._note_cover(position)
         self._ensure(leg.leg, position)
+        self._sweep()
 
     def on_gone(self, client_order_id: ClientOrderId, reason: str) -> None:
         """React to an order of ours that was rejected, denied, expired or cancelled."""
+        order = self._order(client_order_id)
+        if order is not None and (order.is_open or order.is_inflight):
+            return  # the engine did not believe it: an error answer to a request that was executed
         if client_order_id == self._closing:
             self._closing = None
             self._close_refused(reason)
@@ -251,13 +220,21 @@ class Protection:
             return
         leg = self._leg_of(client_order_id)
         if leg is None:
+            self._entry_gone(client_order_id)
             return
+        was_resting = leg.current == client_order_id
         self._forget(client_order_id)
         position = self._position()
         if position is None or self._closing is not None:
             return
         if self._naked_since is None and leg.leg is Leg.STOP and not self._covered(position):
             self._naked_since = self._strategy.clock.timestamp_ns()
+        if was_resting:
+            # Taken away by a person or the venue: not our failure, but what takes it away at once may do so again.
+            leg.losses += 1
+            self._report("warning", "leg_lost", f"{leg.leg.name}: {reason}: placing it again")
+            self._again(leg, position, at_once=leg.losses <= self._config.max_attempts)
+            return
         leg.failures += 1
         if any(fragment in reason.lower() for fragment in THROUGH_MARKET):
             reached = leg.leg is Leg.TARGET
@@ -265,7 +242,8 @@ class Protection:
             self.close(ExitReason.TAKE_PROFIT if reached else ExitReason.STOP_LOSS)
         elif leg.failures < self._config.max_attempts:
             self._report("warning", "leg_refused", f"{leg.leg.name} attempt {leg.failures}: {reason}")
-            self._ensure(leg.leg, position)
+            # Denied by our own engine means too many orders in this second.
+            self._again(leg, position, at_once=not reason.startswith("denied"))
         elif leg.leg is Leg.STOP:
             self._report("critical", "stop_failed", f"{leg.failures} attempts, last answer: {reason}: closing")
             self.close(ExitReason.PROTECTION_FAILED)
@@ -274,8 +252,9 @@ class Protection:
             self._report("warning", "target_failed", f"{leg.failures} attempts, last answer: {reason}: stop only")
 
     def on_cancel_rejected(self, client_order_id: ClientOrderId) -> None:
-        """Allow another attempt: the order may still rest at the venue (the next bar sweeps)."""
+        """Allow another attempt: the order may still rest at the venue (the next bar sweeps, and the timer)."""
         self._cancelling.discard(client_order_id)
+        self._retry_later()
 
     def on_filled(self, client_order_id: ClientOrderId) -> None:
         """Note a leg or closing order that is completely filled; position events do the rest."""
@@ -296,21 +275,18 @@ class Protection:
         if position is None:
             self.on_flat()
             return
-        plan = self._plan_of(position)
+        resting = [(order, tag) for order, tag in self._resting() if closes(order, position)]
+        plan = plan_of_entry(position, self._instrument) or plan_of_resting(resting) or self.emergency_levels(position)
         if plan is not None:
             self._start_cycle(plan)
-        for order in self._strategy.cache.orders_open(instrument_id=self._instrument_id):
-            tag = decode(order.client_order_id.value)
-            if tag is None:
-                continue  # a person's order: theirs to manage
-            leg = self._legs.get(tag.leg)
-            current = plan is not None and tag.cycle == plan.cycle
-            if leg is not None and current and leg.current is None and self._closes(order, position):
-                leg.current = order.client_order_id
-                self._attempts[tag.leg] = max(self._attempts.get(tag.leg, 0), tag.attempt + 1)
-            else:
-                self._cancel(order)
+            # Killed between a leg's replacement and the cancel of the old one: keep the one of the right size.
+            resting.sort(key=lambda pair: (pair[0].leaves_qty != position.quantity, -pair[1].attempt))
+            for order, tag in resting:
+                leg = self._legs[tag.leg]
+                if leg.current is None and tag.cycle == plan.cycle:
+                    leg.current = order.client_order_id
         self.on_position(position)
+        self._sweep()
 
     def reset(self) -> None:
         """Forget everything (a new backtest run)."""
@@ -321,6 +297,7 @@ class Protection:
         self._close_reason = None
         self._cancelling.clear()
         self._attempts.clear()
+        self._close_failures = self._delays = 0
         self._naked_since = None
         self.worst_naked_ns = 0
 
@@ -347,6 +324,7 @@ class Protection:
                     self._attempts[tag.leg] = max(self._attempts.get(tag.leg, 0), tag.attempt + 1)
         self._plan = plan
         self._close_reason = None
+        self._close_failures = self._delays = 0
 
     def _next_attempt(self, leg: Leg) -> int:
         attempt = self._attempts.get(leg, 0)
@@ -355,26 +333,10 @@ class Protection:
 
     def _client_order_id(self, leg: Leg) -> ClientOrderId:
         cycle = self._plan.cycle if self._plan is not None else self._strategy.clock.timestamp_ns()
-        return ClientOrderId(encode(OrderTag(self._code, cycle, leg, self._next_attempt(leg))))
-
-    def _plan_of(self, position: Position) -> Plan | None:
-        entry = self._order(position.opening_order_id)
-        tag = decode(position.opening_order_id.value)
-        if tag is None and entry is not None:
-            tag = decode(entry.client_order_id.value)
-        if tag is None or tag.stop_ticks is None or tag.target_ticks is None:
-            return self.emergency_levels(position)
-        increment = self._instrument.price_increment.as_decimal()
-        stop = self._instrument.make_price(tag.stop_ticks * increment)
-        target = self._instrument.make_price(tag.target_ticks * increment)
-        plan = Plan(tag.cycle, stop, None if target == stop else target)
-        return plan if self._fits(plan, position) else self.emergency_levels(position)
-
-    def _fits(self, plan: Plan, position: Position) -> bool:
-        if plan.target is None:
-            return True
-        side = Side.LONG if position.side == PositionSide.LONG else Side.SHORT
-        return (plan.target > plan.stop) is (side is Side.LONG)
+        while True:
+            client_order_id = ClientOrderId(encode(OrderTag(self._code, cycle, leg, self._next_attempt(leg))))
+            if self._order(client_order_id) is None:  # without a plan nothing else counts what was used before
+                return client_order_id
 
     def _ensure(self, which: Leg, position: Position) -> None:
         leg = self._legs[which]
@@ -388,7 +350,7 @@ class Protection:
             return
         self._place(leg, level, position)
 
-    def _place(self, leg: _LegState, level: Price, position: Position) -> None:
+    def _place(self, leg: LegState, level: Price, position: Position) -> None:
         factory = self._strategy.order_factory
         make = factory.stop_market if leg.leg is Leg.STOP else factory.market_if_touched
         reason = ExitReason.STOP_LOSS if leg.leg is Leg.STOP else ExitReason.TAKE_PROFIT
@@ -408,25 +370,75 @@ class Protection:
     def _close_refused(self, reason: str) -> None:
         if self._position() is None:
             return
-        attempts = self._attempts.get(Leg.EXIT, 0)
-        if attempts < self._config.max_attempts:
-            self._report("warning", "close_refused", f"attempt {attempts}: {reason}")
-            self.close(self._close_reason or ExitReason.FLATTEN)
+        self._close_failures += 1
+        self._close_reason = self._close_reason or ExitReason.FLATTEN
+        if self._close_failures < self._config.max_attempts and not reason.startswith("denied"):
+            self._report("warning", "close_refused", f"attempt {self._close_failures}: {reason}")
+            self.close(self._close_reason)
         else:
-            self._report("critical", "close_failed", f"{attempts} attempts, last answer: {reason}: again next bar")
+            text = f"{self._close_failures} attempts, last answer: {reason}: again soon"
+            self._report("critical", "close_failed", text)
+            self._retry_later()
+
+    def _again(self, leg: LegState, position: Position, *, at_once: bool) -> None:
+        if at_once:
+            self._ensure(leg.leg, position)
+        else:
+            self._retry_later()
+
+    def _retry_later(self) -> None:
+        clock = self._strategy.clock
+        delay = min(self._config.retry_secs * 2**self._delays, _LONGEST_DELAY_SECS)
+        self._delays = min(self._delays + 1, 10)
+        clock.set_time_alert_ns(
+            f"protection-{self._instrument_id}",
+            clock.timestamp_ns() + int(delay * 1e9),
+            self._on_retry,
+            override=True,
+        )
+
+    def _on_retry(self, _: Any) -> None:
+        self._sweep()
+        position = self._position()
+        if position is not None and self._closing is None:
+            self.on_position(position)
+
+    def _entry_under_way(self) -> bool:
+        cache = self._strategy.cache
+        orders = (
+            *cache.orders_open(instrument_id=self._instrument_id),
+            *cache.orders_inflight(instrument_id=self._instrument_id),
+        )
+        tags = [decode(order.client_order_id.value) for order in orders]
+        return any(tag is not None and tag.leg is Leg.ENTRY for tag in tags)
+
+    def _entry_gone(self, client_order_id: ClientOrderId) -> None:
+        """Forget the levels of an entry that never filled: a later position is not its own."""
+        tag = decode(client_order_id.value)
+        order = self._order(client_order_id)
+        if tag is None or tag.leg is not Leg.ENTRY or self._plan is None or tag.cycle != self._plan.cycle:
+            return
+        if order is None or order.filled_qty == 0:
+            self._plan = None
+            if self._position() is None:
+                self._close_reason = None
 
     def _covered(self, position: Position) -> bool:
         return self.protected_quantity() >= position.quantity.as_decimal()
 
     def _note_cover(self, position: Position) -> None:
-        if self._naked_since is not None and self._covered(position):
+        if self._covered(position):
+            self._end_naked()
+
+    def _end_naked(self) -> None:
+        if self._naked_since is not None:
             self.worst_naked_ns = max(self.worst_naked_ns, self._strategy.clock.timestamp_ns() - self._naked_since)
             self._naked_since = None
 
-    def _leg_pending(self, client_order_id: ClientOrderId) -> _LegState | None:
+    def _leg_pending(self, client_order_id: ClientOrderId) -> LegState | None:
         return next((leg for leg in self._legs.values() if leg.pending == client_order_id), None)
 
-    def _leg_of(self, client_order_id: ClientOrderId) -> _LegState | None:
+    def _leg_of(self, client_order_id: ClientOrderId) -> LegState | None:
         legs = self._legs.values()
         return next((leg for leg in legs if client_order_id in (leg.pending, leg.current)), None)
 
@@ -437,19 +449,22 @@ class Protection:
             leg.current = None if leg.current == client_order_id else leg.current
 
     def _sweep(self) -> None:
-        """Cancel every protective order of ours that still rests although there is nothing to protect."""
-        for order in self._strategy.cache.orders_open(instrument_id=self._instrument_id):
-            tag = decode(order.client_order_id.value)
-            if tag is not None and tag.leg in self._legs:
-                self._cancel(order)
+        """Cancel every protective order of ours that still rests although no leg counts on it."""
+        position = self._position()
+        covered = position is None or self._covered(position)
+        for order, tag in self._resting():
+            if self._leg_of(order.client_order_id) is not None:
+                continue
+            if covered or tag.leg is not Leg.STOP or not closes(order, position):
+                self._cancel(order)  # what still protects goes last
+
+    def _resting(self) -> list[tuple[Order, OrderTag]]:
+        """Return our protective orders at the venue; a person's orders are theirs to manage."""
+        orders = self._strategy.cache.orders_open(instrument_id=self._instrument_id)
+        tagged = [(order, decode(order.client_order_id.value)) for order in orders]
+        return [(order, tag) for order, tag in tagged if tag is not None and tag.leg in self._legs]
 
     def _cancel(self, order: Order) -> None:
-        if order.status != OrderStatus.PENDING_CANCEL and order.client_order_id not in self._cancelling:
+        if order.status != OrderStatus.PENDING_CANCEL:
             self._cancelling.add(order.client_order_id)
             self._strategy.cancel_order(order)
-
-    @staticmethod
-    def _closes(order: Order, position: Position) -> bool:
-        return order.order_type in (OrderType.STOP_MARKET, OrderType.MARKET_IF_TOUCHED) and (
-            order.side == OrderSide.SELL
-        ) == (position.side == PositionSide.LONG)

@@ -6,6 +6,7 @@ is the venue simulator's order too: a position open when the bar that closes at 
 charged at that bar's close, before orders sent on that close.
 """
 
+from bisect import bisect_right
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ _BARS = "data.bars.*"
 _FUNDING_PRIORITY = 900  # after the market clock, before every strategy and actor
 _LIQUIDATION_PRIORITY = 890
 _UNIT = Decimal("1e-8")
+_SNAP_NS = 60_000_000_000
+"""The exchange's files stamp settlements some ms late: they belong to the minute they fall in, as on our venue."""
 
 
 class _BarModule(SimulationModule):
@@ -106,10 +109,11 @@ class FundingModule(_BarModule):
         from catalog.reader import load_funding  # noqa: PLC0415 - pyarrow is not needed by importers of the config
 
         super().__init__(config)
-        self._rates: dict[str, dict[int, float]] = {}
+        self._settlements: dict[str, list[tuple[int, float]]] = {}
         for symbol in config.symbols:
             funding = load_funding(Path(config.catalog), symbol, config.start_ns, config.end_ns)
-            self._rates[symbol] = dict(zip(funding.time.tolist(), funding.rate.tolist(), strict=True))
+            times = (funding.time // _SNAP_NS * _SNAP_NS).tolist()
+            self._settlements[symbol] = list(zip(times, funding.rate.tolist(), strict=True))
         self._last: dict[str, int] = {}
 
     def on_finished_bar(self, bar: Bar) -> None:
@@ -119,12 +123,11 @@ class FundingModule(_BarModule):
         close = bar_close_ns(bar)
         before = self._last.get(symbol, close - 1)
         self._last[symbol] = close
-        rates = self._rates.get(symbol, {})
-        due = [close] if close in rates else []
-        if before < close - bar.bar_type.spec.timedelta.value:  # bars are missing: settlements were not
-            due = sorted(t for t in rates if before < t <= close)
-        for time in due:
-            self._settle(bar, symbol, time, rates[time])
+        settlements = self._settlements.get(symbol, [])
+        first = bisect_right(settlements, before, key=_time_of)
+        last = bisect_right(settlements, close, key=_time_of)
+        for time, rate in settlements[first:last]:
+            self._settle(bar, symbol, time, rate)
 
     def reset(self) -> None:
         """Forget which bars were seen."""
@@ -157,11 +160,14 @@ class LiquidationModuleConfig(SimulationModuleConfig, frozen=True):
         Maintenance margin rate by venue symbol (fraction of notional; the lowest bracket's).
     fee : float
         Liquidation fee, fraction of notional.
+    close_cost : float
+        What a market order costs in this backtest, fee and slippage, fraction of notional.
 
     """
 
     maintenance: dict[str, float]
     fee: float = 0.0125
+    close_cost: float = 0.001
 
 
 class LiquidationModule(_BarModule):
@@ -179,20 +185,33 @@ class LiquidationModule(_BarModule):
         super().__init__(config)
         self._maintenance = config.maintenance
         self._fee = config.fee
+        self._close_cost = config.close_cost
         self._closes: dict[Any, float] = {}
         self._done = False
 
     def on_finished_bar(self, bar: Bar) -> None:
         """Compare equity at the bar's worst price with maintenance margin."""
         self._closes[bar.bar_type.instrument_id] = float(bar.close)
-        if self._done:
+        if not self.exchange.cache.positions_open_count():
             self._refill()
             return
-        if not self.exchange.cache.positions_open_count():
+        if self._done:
             return
         worst, margin, notional, at_close = self._state(bar)
         if worst > margin:
             return
+        self._end(f"equity {worst:.2f} at the bar's worst price, maintenance margin {margin:.2f}: account liquidated")
+        self.msgbus.publish(CONTROL_TOPIC, {"action": "liquidate", "who": "liquidation"})
+        # The strategies close at the bar's close; the exchange would have done so at the worst price, for a fee. What
+        # that costs beyond the account the insurance fund carries, and it does so before the equity point is taken.
+        self._adjust(max(worst - notional * self._fee, 0.0) + self._cost_of_closing() - at_close)
+
+    def reset(self) -> None:
+        """Forget the last run."""
+        self._closes.clear()
+        self._done = False
+
+    def _end(self, message: str) -> None:
         self._done = True
         record = IncidentRecord(
             id=f"liquidation/{self._clock_of_market.now}",
@@ -201,24 +220,27 @@ class LiquidationModule(_BarModule):
             severity="critical",
             code="liquidation",
             symbol=None,
-            message=f"equity {worst:.2f} at the bar's worst price, maintenance margin {margin:.2f}: account liquidated",
+            message=message,
         )
         self.msgbus.publish(record.topic, record)
         self.msgbus.publish(CONTROL_TOPIC, {"action": "kill", "who": "liquidation"})
-        self.msgbus.publish(CONTROL_TOPIC, {"action": "liquidate", "who": "liquidation"})
-        # The strategies close at the bar's close; the exchange would have done so at the worst price, for a fee.
-        self._adjust(-min(max(at_close, 0.0), at_close - worst + notional * self._fee))
-
-    def reset(self) -> None:
-        """Forget the last run."""
-        self._closes.clear()
-        self._done = False
 
     def _refill(self) -> None:
-        """Let the insurance fund carry what closing cost beyond the account."""
+        """Let the insurance fund carry what a stop that gapped lost beyond the account."""
         total = self._balance()
-        if total < 0:
-            self._adjust(-total)
+        if total >= 0:
+            return
+        if not self._done:
+            self._end(f"balance {total:.2f} after a fill beyond the bankruptcy price: account liquidated")
+        self._adjust(-total)
+
+    def _cost_of_closing(self) -> float:
+        cost = 0.0
+        for position in self.exchange.cache.positions_open():
+            close = self._closes.get(position.instrument_id, position.avg_px_open)
+            tick = float(self.exchange.cache.instrument(position.instrument_id).price_increment)
+            cost += float(position.quantity) * (close * self._close_cost + tick)
+        return cost
 
     def _adjust(self, amount: float) -> None:
         self.exchange.adjust_account(Money(Decimal(repr(amount)).quantize(_UNIT), USDT))
@@ -243,3 +265,7 @@ class LiquidationModule(_BarModule):
             margin += abs(quantity) * price * self._maintenance.get(symbol, 0.0)
             notional += abs(quantity) * price
         return worst, margin, notional, at_close
+
+
+def _time_of(settlement: tuple[int, float]) -> int:
+    return settlement[0]
