@@ -26,7 +26,7 @@ from nautilus_trader.live.config import (
     LiveRiskEngineConfig,
     TradingNodeConfig,
 )
-from nautilus_trader.model.data import FundingRateUpdate
+from nautilus_trader.model.data import Bar, FundingRateUpdate
 from nautilus_trader.risk.config import RiskEngineConfig
 from nautilus_trader.trading.config import ImportableStrategyConfig
 
@@ -35,7 +35,7 @@ from actors.ml_filter import MlFilterConfig
 from actors.recorder import RecorderConfig
 from actors.risk_guard import RiskGuardConfig
 from actors.risk_state import RestoredRisk
-from catalog.instruments import InstrumentSpec, bar_type, instrument_id, interval_ns
+from catalog.instruments import InstrumentSpec, bar_type, instrument_id, interval_ns, load_instruments
 from node.binance.config import INFLIGHT_CHECK_RETRIES, ArgonautDataClientConfig, ArgonautExecClientConfig
 from node.binance.side_data import FundingPollerConfig
 from node.config import NodeConfig
@@ -129,6 +129,7 @@ def components(config: NodeConfig, mode: Mode) -> tuple[list[ImportableActorConf
                 instrument_ids=ids,
                 limits=limits,
                 sizing=config.risk.sizing,
+                market_max_quantity={s: spec.market_max_quantity for s, spec in load_instruments().items()},
                 start_balance=mode.start_balance,
                 restored=mode.restored,
                 raise_errors=not mode.live,
@@ -238,12 +239,14 @@ def _venue(config: NodeConfig, window: Window, instruments: dict[str, Instrument
         )
     if backtest.liquidation:
         specs = [instruments[s] for s in config.symbols]
+        taker = max(float(s.taker_fee) for s in specs) if backtest.fees is None else float(backtest.fees.taker)
         modules.append(
             _actor(
                 "node.simulation.modules:LiquidationModule",
                 LiquidationModuleConfig(
                     maintenance={s.symbol: float(s.brackets[0].maintenance_rate) for s in specs},
                     fee=max(float(s.liquidation_fee) for s in specs),
+                    close_cost=taker + backtest.slippage_bps / 10_000,
                 ),
             )
         )
@@ -295,8 +298,9 @@ def _data(config: NodeConfig, window: Window) -> list[BacktestDataConfig]:
     bars = [
         BacktestDataConfig(
             catalog_path=config.catalog,
-            data_cls="nautilus_trader.model.data:Bar",
-            bar_types=[str(bar_type(symbol, config.interval))],
+            data_cls=Bar,  # not its path: the engine compares with `is`
+            instrument_id=instrument_id(symbol),
+            bar_spec=str(bar_type(symbol, config.interval).spec),
             start_time=window.data_start_ns + step,  # bars are stamped at their close
             end_time=window.end_ns,
         )
@@ -305,7 +309,7 @@ def _data(config: NodeConfig, window: Window) -> list[BacktestDataConfig]:
     funding = [
         BacktestDataConfig(
             catalog_path=config.catalog,
-            data_cls=f"{FundingRateUpdate.__module__}:{FundingRateUpdate.__qualname__}",
+            data_cls=FundingRateUpdate,
             instrument_id=instrument_id(symbol),
             start_time=window.data_start_ns - _FUNDING_LOOKBACK_NS,
             end_time=window.end_ns,
