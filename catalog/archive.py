@@ -45,19 +45,23 @@ def funding_path(symbol: str, month: str) -> str:
 
 
 def reachable(path: str, base_url: str = BASE_URL, seconds: float = _CONNECT_SECONDS) -> bool:
-    """Return whether the archive answers for `path` within `seconds`; never raises."""
-    answered = threading.Event()
+    """Return whether the archive answers at all within `seconds`, be it that it lacks `path`; never raises."""
+    answers: list[bool] = []
+    done = threading.Event()
 
     def ask() -> None:
         try:
             with _open(f"{base_url}/{path}.CHECKSUM", seconds):
-                answered.set()
+                answers.append(True)
+        except urllib.error.HTTPError:
+            answers.append(True)
         except (OSError, ValueError):
-            return
+            answers.append(False)
+        done.set()
 
     # A thread, because resolving a name has no time-out of its own; as a daemon it cannot hold the process up.
     threading.Thread(target=ask, daemon=True).start()
-    return answered.wait(seconds)
+    return done.wait(seconds) and answers[0]
 
 
 def fetch(paths: Sequence[str], into: Path, base_url: str = BASE_URL, seconds: float = 180.0) -> list[Path]:

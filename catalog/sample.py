@@ -54,8 +54,8 @@ class SampleInfo(msgspec.Struct, frozen=True, kw_only=True):
         Number of bars by symbol.
     data_hash : str
         SHA-256 of bars and funding in the window (:func:`catalog.reader.data_hash`).
-    bars_hash : str
-        SHA-256 of the bars alone: tells whether the catalog still holds them.
+    bars_hash : dict[str, str]
+        SHA-256 of the bars in the window by symbol: tells whether the catalog still holds them.
     fingerprint : str
         Identity of the source: changes when its files change.
     notes : tuple[str, ...]
@@ -72,7 +72,7 @@ class SampleInfo(msgspec.Struct, frozen=True, kw_only=True):
     end: str
     fingerprint: str
     bars: dict[str, int] = {}
-    bars_hash: str = ""
+    bars_hash: dict[str, str] = {}
     data_hash: str = ""
     notes: tuple[str, ...] = ()
 
@@ -158,6 +158,8 @@ def prepare(
     with store.flocked(catalog / _LOCK, wait_seconds=600.0):
         record = _read(catalog)
         kept = record.info if record is not None and _intact(catalog, record) else None
+        if kept is None:
+            _refuse_foreign(catalog, record, wish.symbols, interval)
         matches = kept is not None and (kept.symbols, kept.interval, kept.start, kept.end) == (
             wish.symbols,
             interval,
@@ -168,7 +170,7 @@ def prepare(
             kept is not None and matches and (kept.source, kept.fingerprint) == (chosen.name, chosen.fingerprint)
         ):
             return cast("SampleInfo", kept)  # choose() answers None only when told that a sample may stay
-        _refuse_foreign(catalog, record, kept, wish.symbols, interval)
+        _refuse_foreign(catalog, record, wish.symbols, interval)
         return _fill(wish, chosen, record, window)
 
 
@@ -204,7 +206,7 @@ def _fill(
         info,
         bars={symbol: reader.coverage(catalog, symbol, wish.interval)[2] for symbol in wish.symbols},
         data_hash=reader.data_hash(catalog, wish.symbols, wish.interval, *wish.window),
-        bars_hash=_bars_hash(catalog, info),
+        bars_hash={symbol: _bars_hash(catalog, symbol, info) for symbol in wish.symbols},
     )
     store.write_json(note, msgspec.to_builtins(_Record(state="complete", info=info)))
     return info
@@ -215,48 +217,53 @@ def _intact(catalog: Path, record: _Record) -> bool:
         return False
     from catalog import reader  # noqa: PLC0415 - commands answer --help before this import
 
+    info = record.info
     try:
-        for symbol in record.info.symbols:
+        for symbol in info.symbols:
             reader.load_funding(catalog, symbol)
-        return _bars_hash(catalog, record.info) == record.info.bars_hash
+        return all(_bars_hash(catalog, symbol, info) == info.bars_hash[symbol] for symbol in info.symbols)
     except DataError:
         return False
 
 
-def _bars_hash(catalog: Path, info: SampleInfo) -> str:
+def _bars_hash(catalog: Path, symbol: str, info: SampleInfo) -> str:
     from catalog import reader  # noqa: PLC0415 - commands answer --help before this import
 
+    bars = reader.load_bars(catalog, symbol, info.interval, _to_ns(info.start), _to_ns(info.end))
     digest = hashlib.sha256()
-    for symbol in info.symbols:
-        bars = reader.load_bars(catalog, symbol, info.interval, _to_ns(info.start), _to_ns(info.end))
-        for column in (bars.open_time, bars.open, bars.high, bars.low, bars.close, bars.volume):
-            digest.update(column.tobytes())
+    for column in (bars.open_time, bars.open, bars.high, bars.low, bars.close, bars.volume):
+        digest.update(column.tobytes())
     return digest.hexdigest()
 
 
-def _refuse_foreign(
-    catalog: Path, record: _Record | None, kept: SampleInfo | None, symbols: tuple[str, ...], interval: str
-) -> None:
-    """Refuse to rebuild over bars that this module did not bring."""
-    from catalog import reader, store  # noqa: PLC0415 - commands answer --help before this import
+def _refuse_foreign(catalog: Path, record: _Record | None, symbols: tuple[str, ...], interval: str) -> None:
+    """Refuse to rebuild over bars that this module did not bring, or that were changed or added to since."""
+    from catalog import store  # noqa: PLC0415 - commands answer --help before this import
     from catalog.instruments import bar_type_text  # noqa: PLC0415 - as above
 
-    own = {} if record is None else dict.fromkeys((s, record.info.interval) for s in record.info.symbols)
-    for symbol, step in dict.fromkeys((*((s, interval) for s in symbols), *own)):
+    own = set() if record is None else {(symbol, record.info.interval) for symbol in record.info.symbols}
+    for symbol, step in own | {(symbol, interval) for symbol in symbols}:
         if not store.series_path(catalog, store.BARS, bar_type_text(symbol, step)).exists():
             continue
-        if record is not None and record.state == "preparing" and (symbol, step) in own:
-            continue
-        if (
-            kept is not None
-            and (symbol, step) in own
-            and reader.coverage(catalog, symbol, step)[2] == kept.bars[symbol]
-        ):
+        if record is not None and (symbol, step) in own and _removable(catalog, symbol, record):
             continue
         raise DataError(
             f"{catalog}: holds {symbol} {step} bars that did not come with the sample: "
             "choose another directory with --catalog, or remove this one"
         )
+
+
+def _removable(catalog: Path, symbol: str, record: _Record) -> bool:
+    from catalog import reader  # noqa: PLC0415 - commands answer --help before this import
+
+    info = record.info
+    if record.state == "preparing":
+        return True
+    try:
+        whole = reader.coverage(catalog, symbol, info.interval)[2] == info.bars[symbol]
+        return whole and _bars_hash(catalog, symbol, info) == info.bars_hash[symbol]
+    except DataError:
+        return False
 
 
 def _read(catalog: Path) -> _Record | None:

@@ -72,19 +72,21 @@ def captures() -> list[Path]:
     return sorted(folder.glob("*/*/fapi-v1-exchangeInfo.json"))
 
 
-@pytest.mark.parametrize("path", captures(), ids=lambda path: path.parent.name)
-def test_every_perpetual_of_a_real_capture_equals_the_providers(path: Path) -> None:
-    info = json.loads(path.read_text())
-    specs = from_exchange_info(info)
-    assert len(specs) > 500
-    entries = {entry["symbol"]: entry for entry in info["symbols"]}
-    for symbol in ("BTCUSDT", "XRPUSDT", "DOGEUSDT", "1000SHIBUSDT", "ETHUSDC"):
-        ours = to_nautilus(specs[symbol])
-        assert comparable(ours) == comparable(as_the_adapter_builds(entries[symbol], specs[symbol], ours.ts_event))
-    ours_file = load_instruments()
-    for symbol in SYMBOLS:
-        assert specs[symbol].price_tick == ours_file[symbol].price_tick
-        assert specs[symbol].min_notional == ours_file[symbol].min_notional
+if captures():
+
+    @pytest.mark.parametrize("path", captures(), ids=lambda path: path.parent.name)
+    def test_every_perpetual_of_a_real_capture_equals_the_providers(path: Path) -> None:
+        info = json.loads(path.read_text())
+        specs = from_exchange_info(info)
+        assert len(specs) > 500
+        entries = {entry["symbol"]: entry for entry in info["symbols"]}
+        for symbol in ("BTCUSDT", "XRPUSDT", "DOGEUSDT", "1000SHIBUSDT", "ETHUSDC"):
+            ours = to_nautilus(specs[symbol])
+            assert comparable(ours) == comparable(as_the_adapter_builds(entries[symbol], specs[symbol], ours.ts_event))
+        ours_file = load_instruments()
+        for symbol in SYMBOLS:
+            assert specs[symbol].price_tick == ours_file[symbol].price_tick
+            assert specs[symbol].min_notional == ours_file[symbol].min_notional
 
 
 def test_exchange_info_round_trip_keeps_every_figure() -> None:

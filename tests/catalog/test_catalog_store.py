@@ -86,7 +86,6 @@ def test_sigkill_at_any_instant_leaves_the_old_or_the_new_state(
     exchange: bool, grow: Callable[..., ForkServerProcess], catalog: Path, tmp_path: Path
 ) -> None:
     seed = random.randrange(10**6)
-    print("seed", seed)
     source = random.Random(seed)
     expected = [row[4] for row in rows(PIECE * PIECES)]
     committed, kills = 0, 0
@@ -109,13 +108,13 @@ def test_sigkill_at_any_instant_leaves_the_old_or_the_new_state(
             pq.read_table(file)
         noted = len(progress.read_text().splitlines()) if progress.exists() else 0
         count = coverage(catalog, "XRPUSDT", "15m")[2]
-        assert count % PIECE == 0, "a part of a piece is visible"
-        assert noted * PIECE <= count <= (noted + 1) * PIECE, "a committed piece is lost"
+        assert count % PIECE == 0, f"a part of a piece is visible (seed {seed})"
+        assert noted * PIECE <= count <= (noted + 1) * PIECE, f"a committed piece is lost (seed {seed})"
         closes = load_bars(catalog, "XRPUSDT", "15m").close
-        assert [f"{value:.4f}" for value in closes] == expected[:count]
+        assert [f"{value:.4f}" for value in closes] == expected[:count], f"seed {seed}"
         committed = count // PIECE
         progress.write_text("".join(f"{n}\n" for n in range(committed)))
-    assert kills >= 3
+    assert kills >= 3, f"too few kills to prove anything (seed {seed})"
     with store.locked(catalog):
         assert not (catalog / ".staging").exists()
 
