@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from node.venue.books import AlgoOrder, Fill, Order
+from node.venue.instruments import Instrument
 from node.venue.venue import Venue
 
 type Json = dict[str, Any]
@@ -34,39 +35,39 @@ def session_report(venue: Venue) -> Json:
 
 
 def books_report(venue: Venue) -> Json:
-    """Return what ``GET /argonaut/books`` answers; all decimals are strings."""
-    books, account = venue.books, venue.engine.account
+    """Return what ``GET /argonaut/books`` answers: decimals as strings, prices and sizes with the exchange's digits."""
+    books, account, instruments = venue.books, venue.engine.account, venue.instruments
     totals = account.totals()
     return {
         **session_report(venue),
-        "wallet": str(books.wallet),
-        "start_balance": str(books.start_balance),
-        "unrealised": str(totals.unrealised),
-        "margin_balance": str(totals.margin_balance),
-        "available": str(totals.available),
-        "maintenance_margin": str(totals.maintenance),
-        "realised": str(books.income_total("REALIZED_PNL")),
-        "fees": str(-books.income_total("COMMISSION")),
-        "funding_total": str(books.income_total("FUNDING_FEE")),
-        "insurance": str(books.income_total("INSURANCE_CLEAR")),
-        "prices": {s: str(p) for s, p in venue.engine.prices.items()},
+        "wallet": _text(books.wallet),
+        "start_balance": _text(books.start_balance),
+        "unrealised": _text(totals.unrealised),
+        "margin_balance": _text(totals.margin_balance),
+        "available": _text(totals.available),
+        "maintenance_margin": _text(totals.maintenance),
+        "realised": _text(books.income_total("REALIZED_PNL")),
+        "fees": _text(-books.income_total("COMMISSION")),
+        "funding_total": _text(books.income_total("FUNDING_FEE")),
+        "insurance": _text(books.income_total("INSURANCE_CLEAR")),
+        "prices": {s: instruments[s].price_text(p) for s, p in venue.engine.prices.items()},
         "positions": {
             p.symbol: {
-                "quantity": str(p.quantity),
-                "entry_price": str(p.entry_price),
-                "realised": str(p.realised),
+                "quantity": instruments[p.symbol].quantity_text(p.quantity),
+                "entry_price": _text(p.entry_price),
+                "realised": _text(p.realised),
                 "leverage": p.leverage,
-                "unrealised": str(p.unrealised(venue.engine.prices.get(p.symbol, p.entry_price))),
+                "unrealised": _text(p.unrealised(venue.engine.prices.get(p.symbol, p.entry_price))),
             }
             for p in books.positions.values()
         },
-        "open_orders": [order_report(o) for o in books.open_orders.values()],
-        "open_algo_orders": [algo_report(a) for a in books.open_algos.values()],
-        "orders": [order_report(o) for o in books.orders.values()],
-        "algo_orders": [algo_report(a) for a in books.algos.values()],
-        "fills": [fill_report(f) for f in books.fills],
+        "open_orders": [order_report(o, instruments[o.symbol]) for o in books.open_orders.values()],
+        "open_algo_orders": [algo_report(a, instruments[a.symbol]) for a in books.open_algos.values()],
+        "orders": [order_report(o, instruments[o.symbol]) for o in books.orders.values()],
+        "algo_orders": [algo_report(a, instruments[a.symbol]) for a in books.algos.values()],
+        "fills": [fill_report(f, instruments[f.symbol]) for f in books.fills],
         "funding": [
-            {"symbol": i.symbol, "amount": str(i.amount), "market_ms": i.market_ms, "wall_ms": i.wall_ms}
+            {"symbol": i.symbol, "amount": _text(i.amount), "market_ms": i.market_ms, "wall_ms": i.wall_ms}
             for i in books.incomes
             if i.kind == "FUNDING_FEE"
         ],
@@ -82,7 +83,7 @@ def books_report(venue: Venue) -> Json:
     }
 
 
-def order_report(order: Order) -> Json:
+def order_report(order: Order, instrument: Instrument) -> Json:
     """Return an order with its history."""
     return {
         "order_id": order.order_id,
@@ -92,10 +93,10 @@ def order_report(order: Order) -> Json:
         "side": order.side,
         "type": order.kind,
         "time_in_force": order.time_in_force,
-        "quantity": str(order.quantity),
-        "executed": str(order.executed),
-        "price": str(order.price),
-        "average": str(order.average),
+        "quantity": instrument.quantity_text(order.quantity),
+        "executed": instrument.quantity_text(order.executed),
+        "price": instrument.price_text(order.price),
+        "average": _text(order.average),
         "reduce_only": order.reduce_only,
         "status": order.status,
         "created_ms": order.created_ms,
@@ -105,7 +106,7 @@ def order_report(order: Order) -> Json:
     }
 
 
-def algo_report(algo: AlgoOrder) -> Json:
+def algo_report(algo: AlgoOrder, instrument: Instrument) -> Json:
     """Return an algo order with its history."""
     return {
         "algo_id": algo.algo_id,
@@ -114,11 +115,11 @@ def algo_report(algo: AlgoOrder) -> Json:
         "symbol": algo.symbol,
         "side": algo.side,
         "type": algo.kind,
-        "quantity": str(algo.quantity),
-        "executed": str(algo.executed),
-        "trigger_price": str(algo.trigger_price),
-        "price": str(algo.price),
-        "average": str(algo.average),
+        "quantity": instrument.quantity_text(algo.quantity),
+        "executed": instrument.quantity_text(algo.executed),
+        "trigger_price": instrument.price_text(algo.trigger_price),
+        "price": instrument.price_text(algo.price),
+        "average": _text(algo.average),
         "reduce_only": algo.reduce_only,
         "close_position": algo.close_position,
         "status": algo.status,
@@ -130,7 +131,7 @@ def algo_report(algo: AlgoOrder) -> Json:
     }
 
 
-def fill_report(fill: Fill) -> Json:
+def fill_report(fill: Fill, instrument: Instrument) -> Json:
     """Return a trade. `kind` is the type of the order a client sent, e.g. STOP_MARKET."""
     return {
         "trade_id": fill.trade_id,
@@ -140,10 +141,10 @@ def fill_report(fill: Fill) -> Json:
         "symbol": fill.symbol,
         "side": fill.side,
         "kind": fill.kind,
-        "price": str(fill.price),
-        "quantity": str(fill.quantity),
-        "commission": str(fill.commission),
-        "realised": str(fill.realised),
+        "price": instrument.price_text(fill.price),
+        "quantity": instrument.quantity_text(fill.quantity),
+        "commission": _text(fill.commission),
+        "realised": _text(fill.realised),
         "maker": fill.maker,
         "wall_ms": fill.wall_ms,
         "market_ms": fill.market_ms,
@@ -231,3 +232,7 @@ def _naked(size: Decimal, stops: dict[int, Json]) -> Decimal:
         if stop["reduce_only"]:
             covered += Decimal(stop["quantity"])
     return max(abs(size) - covered, Decimal(0))
+
+
+def _text(value: Decimal) -> str:
+    return f"{value:f}"

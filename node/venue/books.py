@@ -128,6 +128,13 @@ class AlgoOrder:
         """Whether the order protects: triggers when the market moves against the position it would close."""
         return self.kind in ("STOP", "STOP_MARKET", "TRAILING_STOP_MARKET")
 
+    @property
+    def protects(self) -> bool:
+        """Whether the order still guards a position; a triggered market order does until it is filled."""
+        return self.is_stop and (
+            self.status in ("NEW", "TRIGGERING") or (self.status == "TRIGGERED" and not self.price)
+        )
+
 
 @dataclass(slots=True)
 class Fill:
@@ -261,6 +268,7 @@ class Books:
         self.timeline: list[dict[str, Any]] = []
         self.incidents: list[dict[str, Any]] = []
         self.counters: Counter[str] = Counter()
+        self._stops: set[int] = set()
         self._next_order = FIRST_ORDER_ID
         self._next_algo = FIRST_ALGO_ID
         self._next_trade = FIRST_TRADE_ID
@@ -294,17 +302,18 @@ class Books:
         self.open_algos[algo.algo_id] = algo
         self.algo_by_client[algo.client_algo_id] = algo.algo_id
         self.note(algo, algo.status)
-        self._note_stop(algo, live=True)
 
     def note(self, order: Order | AlgoOrder, what: str) -> None:
         """Append to the history of `order` and keep the indices of open orders true."""
         order.history.append({"what": what, "wall_ms": order.updated_ms, "market_ms": self.clock.market_ms})
+        if isinstance(order, AlgoOrder) and order.protects != (order.algo_id in self._stops):
+            self._note_stop(order)
         if order.is_open:
             return
         if isinstance(order, Order):
             self.open_orders.pop(order.order_id, None)
-        elif self.open_algos.pop(order.algo_id, None) is not None:
-            self._note_stop(order, live=False)
+        else:
+            self.open_algos.pop(order.algo_id, None)
 
     def pay(self, kind: str, amount: Decimal, symbol: str, *, trade_id: int = 0, info: str = "") -> None:
         """Change the wallet by `amount` (rounded to eight digits) and record why; zero amounts leave no trace."""
@@ -340,9 +349,8 @@ class Books:
         """Return the sum of all income of one kind, USDT."""
         return sum((i.amount for i in self.incomes if i.kind == kind), ZERO)
 
-    def _note_stop(self, algo: AlgoOrder, *, live: bool) -> None:
-        if not algo.is_stop:
-            return
+    def _note_stop(self, algo: AlgoOrder) -> None:
+        self._stops ^= {algo.algo_id}
         self._at(
             {
                 "kind": "stop",
@@ -352,7 +360,7 @@ class Books:
                 "quantity": str(algo.quantity),
                 "close_position": algo.close_position,
                 "reduce_only": algo.reduce_only,
-                "live": live,
+                "live": algo.protects,
                 "status": algo.status,
             },
         )

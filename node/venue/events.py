@@ -148,6 +148,15 @@ class EventFactory:
         balance = {"a": "USDT", "wb": wallet, "cw": wallet, "bc": amount_text(change) if change else "0"}
         return {"e": "ACCOUNT_UPDATE", "T": now, "E": now, "a": {"B": [balance], "P": rows, "m": reason}}
 
+    def funding_update(self, change: Decimal) -> Event:
+        """
+        ACCOUNT_UPDATE of a funding settlement: no positions, as for cross margin on the exchange.
+
+        ``T`` is the settlement, so market time: the one account payload that is not stamped with wall time, because a
+        client can tell only from it which settlement a payment belongs to.
+        """
+        return {**self.account_update("FUNDING_FEE", [], change), "T": self._books.clock.market_ms}
+
     def leverage_update(self, position: Position) -> Event:
         """ACCOUNT_CONFIG_UPDATE after a change of leverage."""
         now = self._books.clock.event_ms()

@@ -91,6 +91,6 @@ class Settlement:
         if amount:
             self._engine.books.pay("FUNDING_FEE", amount, symbol)
             position.cycle_cash += amount
-            self._engine.emit(self._engine.events.account_update("FUNDING_FEE", [], amount))
+            self._engine.emit(self._engine.events.funding_update(amount))
             self.liquidate_if_needed(symbol)
         return amount
