@@ -241,7 +241,10 @@ def load_config(path: Path) -> NodeConfig:
 
     """
     config = load_yaml(path, NodeConfig)
-    lookup(config.strategy.name)
+    try:
+        lookup(config.strategy.name)
+    except ConfigError as e:
+        raise ConfigError(f"{path}: {e}") from None
     strategy_file = path.parent / config.strategy.file
     if not strategy_file.is_file():
         raise ConfigError(f"{path}: strategy.file: {strategy_file}: no such file")
