@@ -39,14 +39,11 @@ def main(argv: list[str] | None = None) -> int:
     from node.config import load_config  # noqa: PLC0415 - keeps --help fast
 
     config = load_config(args.config)
+    catalog, model = ["--catalog", config.catalog], config.gate.model_dir
     backtest, live = args.out / "backtest.json", args.out / "live.json"
     steps = [
-        ("Market data", ["catalog.sample", "--catalog", config.catalog, "--source", args.source]),
-        (
-            "Train the gate's model",
-            ["research.train", "--config", str(args.train), "--catalog", config.catalog]
-            + ["--out", config.gate.model_dir],
-        ),
+        ("Market data", ["catalog.sample", *catalog, "--source", args.source]),
+        ("Train the gate's model", ["research.train", "--config", str(args.train), *catalog, "--out", model]),
         ("Backtest", ["node.backtest", "--config", str(args.config), "--json", str(backtest)]),
         ("Live node on the simulated venue", ["node.live", "--config", str(args.config), "--json", str(live)]),
         ("Live = backtest?", ["node.parity", "--backtest", str(backtest), "--live", str(live)]),

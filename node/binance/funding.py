@@ -16,7 +16,7 @@ from nautilus_trader.core.nautilus_pyo3 import HttpMethod
 from node.binance.http import ArgonautBinanceHttpClient
 from node.binance.incidents import publish_incident
 from node.binance.user_events import FUNDING_FEE, INCOME, AccountUpdate, IncomeRow
-from strategies.market_clock import NANOS_PER_MILLI, market_clock
+from strategies.market_clock import market_clock
 from strategies.records import FundingRecord
 
 if TYPE_CHECKING:
@@ -25,21 +25,13 @@ if TYPE_CHECKING:
 HOUR_MS = 3_600_000
 INCOME_ATTEMPTS = 4
 INCOME_DELAY_SECS = 0.5
+INCOME_LOOKBACK_MS = 5 * 60_000
 REMEMBERED = 10_000
 
 
-def settlement_ms(event_ms: int, market_now_ns: int | None) -> int:
-    """
-    Return the settlement (a whole hour of market time, ms) that a funding event at `event_ms` wall time belongs to.
-
-    In live trading market and wall time agree, and the event comes seconds after the settlement: its own time decides,
-    as the bar that ends there may not have arrived yet. In a replay market time is far from wall time: the bars decide.
-    """
-    if market_now_ns is None:
-        return event_ms // HOUR_MS * HOUR_MS
-    market_ms = market_now_ns // NANOS_PER_MILLI
-    base = event_ms if abs(event_ms - market_ms) <= HOUR_MS else market_ms
-    return base // HOUR_MS * HOUR_MS
+def settlement_ms(event_ms: int) -> int:
+    """Return the settlement (a whole hour, ms) that a funding event belongs to: it comes seconds after it."""
+    return event_ms // HOUR_MS * HOUR_MS
 
 
 class FundingReporter:
@@ -65,31 +57,33 @@ class FundingReporter:
         self._msgbus = msgbus
         self._clock = clock
         self._seen: deque[str] = deque(maxlen=REMEMBERED)
+        self._attributed: deque[int] = deque(maxlen=REMEMBERED)
 
     def on_update(self, update: AccountUpdate) -> None:
         """Publish the payments of one FUNDING_FEE update; with several symbols this happens after a REST look-up."""
         amount = sum((Decimal(b.bc) for b in update.a.B), Decimal(0))
         if amount == 0:
             return
-        settled = settlement_ms(update.T, market_clock(self._msgbus).now)
+        settled = settlement_ms(update.T)
         symbols = [p.s for p in update.a.P] or self._client.open_position_symbols()
         if len(set(symbols)) == 1:
             self._publish(symbols[0], settled, amount)
             return
-        self._client.start_work(self._split(update.T, settled, amount, symbols), "funding_split")
+        self._client.start_work(self._split(settled, amount, symbols), "funding_split")
 
-    async def _split(self, event_ms: int, settled: int, amount: Decimal, symbols: list[str]) -> None:
+    async def _split(self, settled: int, amount: Decimal, symbols: list[str]) -> None:
         last: Exception | None = None
         for attempt in range(INCOME_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(INCOME_DELAY_SECS * attempt)
             try:
-                rows = await self._income(event_ms)
+                rows = _explaining(await self._income(), amount)
             except BinanceError as e:
                 last = e
                 continue
-            if sum((Decimal(r.income) for r in rows), Decimal(0)) == amount or self._covers(rows, amount):
+            if rows:
                 for row in rows:
+                    self._attributed.append(row.tranId)
                     self._publish(row.symbol, settled, Decimal(row.income))
                 return
         publish_incident(
@@ -102,28 +96,20 @@ class FundingReporter:
         )
         self._publish("+".join(sorted(set(symbols))) or "UNKNOWN", settled, amount)
 
-    async def _income(self, event_ms: int) -> list[IncomeRow]:
+    async def _income(self) -> list[IncomeRow]:
+        """Return the last minutes' payments that no event has been attributed to, newest first."""
         raw = await self._http.sign_request(
             HttpMethod.GET,
             "/fapi/v1/income",
             payload={
                 "incomeType": FUNDING_FEE,
-                "startTime": str(event_ms - HOUR_MS // 60),
+                "startTime": str(self._clock.timestamp_ms() - INCOME_LOOKBACK_MS),
                 "limit": "1000",
                 "timestamp": str(self._clock.timestamp_ms()),
             },
         )
-        # In a fast replay one minute of wall time holds several settlements: the newest row of a symbol is this one.
-        newest: dict[str, IncomeRow] = {}
-        for row in sorted(INCOME.decode(raw), key=lambda r: r.time):
-            if row.incomeType == FUNDING_FEE:
-                newest[row.symbol] = row
-        return list(newest.values())
-
-    @staticmethod
-    def _covers(rows: list[IncomeRow], amount: Decimal) -> bool:
-        # One event per symbol: the rows hold this payment among its siblings.
-        return any(Decimal(r.income) == amount for r in rows)
+        rows = (r for r in INCOME.decode(raw) if r.incomeType == FUNDING_FEE and r.tranId not in self._attributed)
+        return sorted(rows, key=lambda r: (r.time, r.tranId), reverse=True)
 
     def _publish(self, symbol: str, settled: int, amount: Decimal) -> None:
         record_id = f"{symbol}/{settled}"
@@ -139,3 +125,16 @@ class FundingReporter:
             rate=None,
         )
         self._msgbus.publish(record.topic, record)
+
+
+def _explaining(rows: list[IncomeRow], amount: Decimal) -> list[IncomeRow]:
+    """Return the newest row of exactly this amount, else the newest rows that add up to it, else none."""
+    exact = next((r for r in rows if Decimal(r.income) == amount), None)
+    if exact is not None:
+        return [exact]
+    total = Decimal(0)
+    for count, row in enumerate(rows, 1):
+        total += Decimal(row.income)
+        if total == amount:
+            return rows[:count]
+    return []

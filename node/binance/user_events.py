@@ -86,6 +86,7 @@ class IncomeRow(msgspec.Struct, frozen=True):
     income: str
     time: int
     incomeType: str = FUNDING_FEE  # noqa: N815 - Binance's field name
+    tranId: int = 0  # noqa: N815 - as above; unique within a user
 
 
 KIND = msgspec.json.Decoder(EventKind)

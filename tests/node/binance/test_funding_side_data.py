@@ -129,7 +129,7 @@ async def test_failures_are_repeated_then_told_then_overcome(built_node: Trading
         assert len(updates) == 3
 
 
-def payload(change: str, positions: list[dict[str, str]], reason: str = "FUNDING_FEE", at: int = WALL) -> bytes:
+def payload(change: str, positions: list[dict[str, str]], reason: str = "FUNDING_FEE", at: int = T0 + 4_000) -> bytes:
     balance = {"a": "USDT", "wb": "9990.0", "cw": "9990.0", "bc": change}
     return json.dumps(
         {"e": "ACCOUNT_UPDATE", "E": at, "T": at, "a": {"m": reason, "B": [balance], "P": positions}}
@@ -156,18 +156,25 @@ async def test_a_payment_becomes_one_record_at_its_market_settlement(built_node:
     assert client.user_messages == 2
 
 
-@pytest.mark.parametrize(
-    ("event_ms", "market_ms", "expected"),
-    [
-        (T0 + 4_000, T0 - 900_000, T0),  # live: the event comes before the bar that ends at the settlement
-        (T0 + 4_000, T0, T0),
-        (WALL, T0, T0),  # replay: wall time says nothing
-        (WALL, T0 + 900_000, T0),
-        (T0 + 4_000, None, T0),
-    ],
-)
-def test_the_settlement_is_told_by_the_clock_that_knows(event_ms: int, market_ms: int | None, expected: int) -> None:
-    assert settlement_ms(event_ms, None if market_ms is None else market_ms * 1_000_000) == expected
+@pytest.mark.parametrize("late_ms", [0, 4_000, 59 * 60_000])
+def test_a_late_event_belongs_to_the_hour_it_settles(late_ms: int) -> None:
+    assert settlement_ms(T0 + late_ms) == T0
+
+
+async def test_two_events_of_one_settlement_take_each_its_own_row(built_node: TradingNode) -> None:
+    client, records, incidents = listen(built_node)
+    rows = [
+        {"symbol": s, "incomeType": "FUNDING_FEE", "income": i, "asset": "USDT", "time": WALL, "tranId": n}
+        for n, (s, i) in enumerate([("XRPUSDT", "-0.3"), ("BTCUSDT", "0.1")], 1)
+    ]
+    async with income(built_node, rows):
+        client._handle_user_ws_message(payload("-0.3", []))
+        client._handle_user_ws_message(payload("0.1", []))
+        await eventually(lambda: client.pending_work == 0)
+        client._handle_user_ws_message(payload("-0.2", [], at=T0 + 8 * 3_600_000))  # nothing new explains this one
+        await eventually(lambda: client.pending_work == 0, 10)
+    assert [(r.id, r.amount) for r in records[:2]] == [(f"XRPUSDT/{T0}", -0.3), (f"BTCUSDT/{T0}", 0.1)]
+    assert [i.code for i in incidents] == ["FUNDING_UNATTRIBUTED"]
 
 
 @asynccontextmanager
