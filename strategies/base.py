@@ -23,6 +23,7 @@ from nautilus_trader.model.position import Position
 from nautilus_trader.trading.strategy import Strategy
 
 from strategies import records
+from strategies.alerts import set_alert
 from strategies.bar_sync import BarRow, BarSync
 from strategies.market_clock import bar_close_ns, market_clock
 from strategies.messages import APPROVAL, SIGNAL, Approval, Side, Signal, signal_id, topic
@@ -215,12 +216,8 @@ class SignalStrategy(Strategy):
             return
         self._step(self._sync.add(*item), decide=True)
         if self._sync.waiting_for_context and self.config.context_wait_secs > 0:
-            self.clock.set_time_alert_ns(
-                f"{_CONTEXT_TIMER}-{self.id}",
-                self.clock.timestamp_ns() + int(self.config.context_wait_secs * 1e9),
-                self._on_context_timeout,
-                override=True,
-            )
+            name = f"{_CONTEXT_TIMER}-{self.id}"
+            set_alert(self.clock, name, self.config.context_wait_secs, self._on_context_timeout)
 
     def on_historical_data(self, data: Any) -> None:
         """Collect requested bars; those from beyond market time are dropped (see `history_end_ns`)."""

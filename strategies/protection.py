@@ -21,6 +21,7 @@ from nautilus_trader.model.objects import Price, Quantity
 from nautilus_trader.model.orders import Order
 from nautilus_trader.model.position import Position
 
+from strategies.alerts import set_alert
 from strategies.order_ids import Leg, OrderTag, decode, encode
 from strategies.protection_plan import (
     THROUGH_MARKET,
@@ -387,15 +388,9 @@ class Protection:
             self._retry_later()
 
     def _retry_later(self) -> None:
-        clock = self._strategy.clock
         delay = min(self._config.retry_secs * 2**self._delays, _LONGEST_DELAY_SECS)
         self._delays = min(self._delays + 1, 10)
-        clock.set_time_alert_ns(
-            f"protection-{self._instrument_id}",
-            clock.timestamp_ns() + int(delay * 1e9),
-            self._on_retry,
-            override=True,
-        )
+        set_alert(self._strategy.clock, f"protection-{self._instrument_id}", delay, self._on_retry)
 
     def _on_retry(self, _: Any) -> None:
         self._sweep()
