@@ -5,6 +5,7 @@ See `node.binance.reconciliation` for the other half and for the rules both keep
 """
 
 import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
 from decimal import Decimal
 from typing import Any
 
@@ -40,6 +41,11 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
     def __init__(self, *, client: ArgonautBinanceHttpClient, **kwargs: Any) -> None:
         super().__init__(client=client, **kwargs)
         self.user_messages = 0
+        # Two strategies that decide on the same bar send concurrently, and the venue sees either order first. In a
+        # replay that would be a difference to the backtest; in live trading a stop must not queue behind an entry.
+        self._turn: AbstractAsyncContextManager[Any] = (
+            asyncio.Lock() if kwargs["config"].lift_rate_limits else nullcontext()
+        )
         self._unknown_kinds: set[str] = set()
         self._funding = FundingReporter(self, http=client, msgbus=self._msgbus, clock=self._clock)
         self._own_handlers = {
@@ -48,6 +54,16 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
             "ACCOUNT_CONFIG_UPDATE": self._on_account_config_update,
             "CONDITIONAL_ORDER_TRIGGER_REJECT": self._on_trigger_reject,
         }
+
+    async def _submit_order(self, command: Any) -> None:
+        """Send an order; in a replay one after the other, in the order they were decided."""
+        async with self._turn:
+            await super()._submit_order(command)
+
+    async def _cancel_order(self, command: Any) -> None:
+        """Cancel an order; in a replay in turn with the others."""
+        async with self._turn:
+            await super()._cancel_order(command)
 
     def _handle_user_ws_message(self, raw: bytes) -> None:
         """
