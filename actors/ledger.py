@@ -45,6 +45,10 @@ class RestoredLedger(FrozenConfig, frozen=True, kw_only=True):
         Settlements since the oldest of those fills.
     seen_fills : list of str
         Ids of every fill the venue may report again (all of the last days).
+    missed : list of FillRecord
+        What the venue did since and nobody recorded, in the order it happened.
+    missed_funding : list of FundingRecord
+        The same for funding payments.
     verdicts : dict of signal id to list of str
         ``<gate>:<reason>`` of the signals that opened those positions.
 
@@ -53,6 +57,8 @@ class RestoredLedger(FrozenConfig, frozen=True, kw_only=True):
     fills: list[FillRecord] = msgspec.field(default_factory=list)
     funding: list[FundingRecord] = msgspec.field(default_factory=list)
     seen_fills: list[str] = msgspec.field(default_factory=list)
+    missed: list[FillRecord] = msgspec.field(default_factory=list)
+    missed_funding: list[FundingRecord] = msgspec.field(default_factory=list)
     verdicts: dict[str, list[str]] = msgspec.field(default_factory=dict)
 
 

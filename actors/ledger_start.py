@@ -1,8 +1,9 @@
 """
 Bringing the ledger up to date at a start: the journal's fills, then what the venue did while nobody listened.
 
-The engine's reconciliation answers with every order of the last days and, where it cannot explain a position, with
-fills it invented. So new fills of a symbol are believed only if they lead to the position the venue holds.
+The venue's own trade history is asked first (``missed``). The engine's reconciliation answers with every order of the
+last days and, where it cannot explain a position, with fills it invented. So new fills of a symbol are believed only if
+they lead to the position the venue holds, those of the venue's history before those of the engine.
 """
 
 from collections import defaultdict
@@ -41,7 +42,13 @@ def catch_up(recorder: Any, reporter: Reporter, fills: Iterable[Any]) -> None:
         elif (trade := ledger.apply(recorder.execution(record))) is not None:
             recorder.record_trade(trade)  # the process died between the fill and its trade
     ledger.declare_seen(restored.seen_fills)
+    for payment in restored.missed_funding:
+        recorder.record_funding(payment)
 
+    told: dict[str, list[FillRecord]] = defaultdict(list)
+    for fill in restored.missed:
+        if not ledger.seen(fill.id):
+            told[fill.symbol].append(fill)
     new: dict[str, list[FillRecord]] = defaultdict(list)
     for event in sorted(fills, key=lambda e: (e.ts_event, e.trade_id.value)):
         fill = recorder.fill_record(event, None)
@@ -52,8 +59,8 @@ def catch_up(recorder: Any, reporter: Reporter, fills: Iterable[Any]) -> None:
     for position in recorder.cache.positions_open():
         positions[venue_symbol(position.instrument_id)].append(position)
     configured = (venue_symbol(i) for i in recorder.config.instrument_ids)
-    for symbol in dict.fromkeys((*configured, *new, *positions, *ledger.open)):
-        _settle(recorder, reporter, symbol, new[symbol], positions[symbol])
+    for symbol in dict.fromkeys((*configured, *told, *new, *positions, *ledger.open)):
+        _settle(recorder, reporter, symbol, told[symbol], new[symbol], positions[symbol])
 
 
 def in_order(fills: Iterable[FillRecord], funding: Iterable[FundingRecord]) -> list[FillRecord | FundingRecord]:
@@ -67,9 +74,23 @@ def in_order(fills: Iterable[FillRecord], funding: Iterable[FundingRecord]) -> l
     return [record for _, record in sorted(keyed, key=lambda item: item[0])]
 
 
-def _settle(recorder: Any, reporter: Reporter, symbol: str, new: list[FillRecord], positions: list[Any]) -> None:
+def _settle(
+    recorder: Any,
+    reporter: Reporter,
+    symbol: str,
+    told: list[FillRecord],
+    new: list[FillRecord],
+    positions: list[Any],
+) -> None:
     ledger: TradeLedger = recorder.ledger
     actual = sum((p.signed_decimal_qty() for p in positions), Decimal(0))
+    for fill in told:
+        recorder.record_fill(fill)
+    ids = {fill.id for fill in told}
+    new = [fill for fill in new if fill.id not in ids]
+    if ledger.net(symbol) == actual:
+        ledger.declare_seen(fill.id for fill in new)
+        return
     trial = deepcopy(ledger)
     for fill in new:
         trial.apply(recorder.execution(fill))

@@ -201,6 +201,10 @@ class Recorder(Actor):
         if trade is not None:
             self.record_trade(trade)
 
+    def record_funding(self, record: FundingRecord) -> None:
+        """Publish a payment nobody heard of when it was made; the ledger hears it on the bus."""
+        self.msgbus.publish(record.topic, record)
+
     def record_trade(self, trade: TradeRecord) -> None:
         """Publish a closed round trip."""
         self.msgbus.publish(trade.topic, trade)

@@ -26,12 +26,14 @@ from node.binance.factories import ArgonautBinanceLiveDataClientFactory, Argonau
 from node.binance.preflight import Severity, run_preflight
 from node.binance.rest import BinanceRest
 from node.binance.side_data import FundingPoller, FundingPollerConfig
+from node.catch_up import missed_fills, missed_funding
 from node.config import NodeConfig
 from node.embedded_venue import EmbeddedVenue, VenueUrls
 from node.journal import Journal, Restore, open_journal
 from node.live_summary import NodeView, Summary, summarize
 from strategies.base import FUNDING_READY_TOPIC, SignalStrategy
 from strategies.errors import ConfigError, VenueError
+from strategies.records import FillRecord, FundingRecord
 
 _MILLI_NS = 1_000_000
 _DAY_NS = 86_400_000_000_000
@@ -132,7 +134,7 @@ class _LiveRun:
             set_aside = journal.bind_session(self._session.id)
             settings = self._settings()
             await self._preflight(settings)
-            node = self._build(journal, settings)
+            node = self._build(await self._restore(journal, settings), settings)
             journal.attach(node.kernel.msgbus)
             view = await self._drive(node, journal)
             journal.flush()
@@ -171,26 +173,34 @@ class _LiveRun:
         )
 
     async def _preflight(self, settings: BinanceSettings) -> None:
-        resolved = settings.resolved()
-        rest = BinanceRest(
-            resolved.base_url_http or "",
-            api_key=resolved.api_key,
-            api_secret=resolved.api_secret,
-            timeout_secs=settings.http_timeout_secs,
-        )
-        try:
+        async with self._rest(settings) as rest:
             findings = await run_preflight(rest, symbols=self._config.all_symbols)
-        finally:
-            await rest.close()
         failed = [
             f"{f.message} ({f.remedy})" if f.remedy else f.message for f in findings if f.severity is Severity.FAIL
         ]
         if failed:
             raise VenueError(f"not started: {'; '.join(failed)}")
 
-    def _build(self, journal: Journal, settings: BinanceSettings) -> TradingNode:
+    async def _restore(self, journal: Journal, settings: BinanceSettings) -> tuple[RestoredRisk, RestoredLedger]:
+        """Read the journal, and ask the venue what happened since it was last written."""
+        symbols = self._config.symbols
+        restore = journal.restore(list(symbols), self._session.market_time_ns)
+        async with self._rest(settings) as rest:
+            missed = await missed_fills(rest, journal, symbols, replay=True)
+            funding = await missed_funding(rest, journal, symbols, now_ms=time.time_ns() // _MILLI_NS, replay=True)
+        return restored_risk(restore), restored_ledger(restore, missed, funding)
+
+    def _rest(self, settings: BinanceSettings) -> BinanceRest:
+        resolved = settings.resolved()
+        return BinanceRest(
+            resolved.base_url_http or "",
+            api_key=resolved.api_key,
+            api_secret=resolved.api_secret,
+            timeout_secs=settings.http_timeout_secs,
+        )
+
+    def _build(self, restored: tuple[RestoredRisk, RestoredLedger], settings: BinanceSettings) -> TradingNode:
         config = self._config
-        restore = journal.restore(list(config.symbols), self._session.market_time_ns)
         data_client, exec_client = client_configs(settings)
         mode = Mode(
             live=True,
@@ -198,8 +208,8 @@ class _LiveRun:
             trade_from_ns=self._session.market_time_ns,
             market_time_ns=self._session.market_time_ns,
             start_balance=self._session.start_balance,
-            restored=restored_risk(restore),
-            ledger=restored_ledger(restore),
+            restored=restored[0],
+            ledger=restored[1],
             poller=FundingPollerConfig(
                 component_id="FundingPoller",
                 instrument_ids=tuple(instrument_id(s) for s in config.symbols),
@@ -310,13 +320,14 @@ def restored_risk(restore: Restore) -> RestoredRisk:
     )
 
 
-def restored_ledger(restore: Restore) -> RestoredLedger:
-    """Return the open positions' history, from the journal."""
+def restored_ledger(restore: Restore, missed: list[FillRecord], missed_funding: list[FundingRecord]) -> RestoredLedger:
+    """Return the open positions' history, from the journal and, since it ended, from the venue."""
     fills = sorted((f for s in restore.symbols.values() for f in s.open_fills), key=lambda f: f.event_time)
     return RestoredLedger(
         fills=fills,
         funding=[f for s in restore.symbols.values() for f in s.open_funding],
+        missed=missed,
+        missed_funding=missed_funding,
         seen_fills=[i for s in restore.symbols.values() for i in s.known_fill_ids],
         verdicts={i: v for s in restore.symbols.values() for i, v in s.verdicts.items()},
     )
-

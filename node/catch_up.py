@@ -1,0 +1,154 @@
+"""
+What the venue did while the node was not running: fills and funding the journal has not heard of.
+
+The engine's reconciliation asks only for symbols with an open order or position, so a stop that filled while the node
+was dead leaves no trace in it once the symbol is flat. The journal is the truth for money, so before each start it is
+brought up to date from the venue's own trade and income history.
+
+Errors: **propagate** (the node does not start on an incomplete record).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from node.binance.rest import BinanceRest
+from node.journal import Journal
+from strategies.order_ids import decode
+from strategies.records import FillRecord, FundingRecord
+
+_PAGE = 1000
+_MILLI_NS = 1_000_000
+_HOUR_MS = 3_600_000
+_INCOME_DAYS_MS = 7 * 24 * _HOUR_MS
+_MARGIN_MS = 60_000
+_CENT = Decimal("1e-8")
+
+
+async def missed_fills(
+    rest: BinanceRest, journal: Journal, symbols: Sequence[str], *, replay: bool
+) -> list[FillRecord]:
+    """
+    Return the trades of `symbols` the venue has and the journal has not, in the order they happened.
+
+    A journal without any record has missed nothing: the account's life before it is not imported.
+
+    Parameters
+    ----------
+    rest : BinanceRest
+        Client with the account's credentials.
+    journal : Journal
+        Open journal of this account.
+    symbols : sequence of str
+        Venue symbols.
+    replay : bool
+        Wall time says nothing about market time: the records get none.
+
+    Raises
+    ------
+    VenueError
+        Propagate: the venue cannot be asked.
+
+    """
+    since = _first_wall_time(journal)
+    if since is None:
+        return []
+    found = []
+    for symbol in symbols:
+        known = {f.id for f in journal.fills(symbol=symbol)}
+        for trade in await _trades(rest, symbol, known, since // _MILLI_NS - _MARGIN_MS):
+            client_order_id = await _client_order_id(rest, symbol, trade["orderId"])
+            found.append(_fill(symbol, trade, client_order_id, replay=replay))
+    return sorted(found, key=lambda f: int(f.id.rpartition("/")[2]))
+
+
+async def missed_funding(
+    rest: BinanceRest, journal: Journal, symbols: Sequence[str], *, now_ms: int, replay: bool
+) -> list[FundingRecord]:
+    """
+    Return the funding payments of the last seven days the venue has and the journal has not.
+
+    They are told apart by symbol and amount: the stream's events carry no identity.
+
+    Raises
+    ------
+    VenueError
+        Propagate: the venue cannot be asked.
+
+    """
+    first = _first_wall_time(journal)
+    if first is None:
+        return []
+    since = max(now_ms - _INCOME_DAYS_MS, first // _MILLI_NS - _MARGIN_MS)
+    rows = await rest.get(
+        "/fapi/v1/income", {"incomeType": "FUNDING_FEE", "startTime": since, "limit": _PAGE}, signed=True
+    )
+    known = Counter(
+        (f.symbol, Decimal(repr(f.amount)).quantize(_CENT))
+        for f in journal.funding()
+        if f.wall_time >= (since - _MARGIN_MS) * _MILLI_NS
+    )
+    found = []
+    for row in sorted(rows, key=lambda r: (r["time"], r["tranId"])):
+        key = (row["symbol"], Decimal(row["income"]).quantize(_CENT))
+        if row["symbol"] not in symbols:
+            continue
+        if known[key] > 0:
+            known[key] -= 1
+            continue
+        settled = row["time"] // _HOUR_MS * _HOUR_MS
+        found.append(
+            FundingRecord(
+                id=f"{row['symbol']}/transaction-{row['tranId']}" if replay else f"{row['symbol']}/{settled}",
+                market_time=None if replay else settled * _MILLI_NS,
+                wall_time=row["time"] * _MILLI_NS,
+                symbol=row["symbol"],
+                amount=float(row["income"]),
+                rate=None,
+            )
+        )
+    return found
+
+
+def _first_wall_time(journal: Journal) -> int | None:
+    """Return when the journal began to record, UTC ns; None for an empty one."""
+    times = [r[0].wall_time for r in (journal.fills(), journal.signals(), journal.equity()) if r]
+    return min(times, default=None)
+
+
+async def _trades(rest: BinanceRest, symbol: str, known: set[str], since_ms: int) -> list[dict[str, Any]]:
+    numbers = [int(i.rpartition("/")[2]) for i in known if i.rpartition("/")[2].isdigit()]
+    position: dict[str, Any] = {"fromId": max(numbers) + 1} if numbers else {"startTime": since_ms}
+    found: list[dict[str, Any]] = []
+    while True:
+        page = await rest.get("/fapi/v1/userTrades", {"symbol": symbol, "limit": _PAGE, **position}, signed=True)
+        found += [t for t in page if f"{symbol}/{t['id']}" not in known]
+        if len(page) < _PAGE:
+            return found
+        position = {"fromId": page[-1]["id"] + 1}
+
+
+async def _client_order_id(rest: BinanceRest, symbol: str, order_id: int) -> str:
+    order = await rest.get("/fapi/v1/order", {"symbol": symbol, "orderId": order_id}, signed=True)
+    return str(order["clientOrderId"])
+
+
+def _fill(symbol: str, trade: dict[str, Any], client_order_id: str, *, replay: bool) -> FillRecord:
+    tag = decode(client_order_id)
+    time_ns = trade["time"] * _MILLI_NS
+    return FillRecord(
+        id=f"{symbol}/{trade['id']}",
+        market_time=None if replay else time_ns,
+        wall_time=time_ns,
+        client_order_id=client_order_id,
+        venue_order_id=str(trade["orderId"]),
+        symbol=symbol,
+        leg=None if tag is None else tag.leg.name,
+        side=trade["side"],
+        quantity=trade["qty"],
+        price=trade["price"],
+        fee=trade["commission"],
+        liquidity="MAKER" if trade["maker"] else "TAKER",
+        event_time=time_ns,
+    )
