@@ -94,7 +94,7 @@ def _speed(venue: Venue, body: Body) -> None:
     speed = float(body["speed"])
     if speed < 0:
         raise ControlError("speed must not be negative")
-    venue.replay.speed = speed
+    venue.replay.set_speed(speed)
 
 
 def _fault(venue: Venue, body: Body) -> None:
@@ -150,6 +150,7 @@ def _price(venue: Venue, body: Body) -> None:
         raise ControlError(f"unknown symbol {symbol!r}")
     move = venue.engine.gap_price if body.get("gap") else venue.engine.set_price
     move(symbol, price)
+    venue.replay.publisher.path(symbol)
 
 
 def _order(venue: Venue, body: Body) -> None:

@@ -144,10 +144,10 @@ class Feed:
         series = self.series[symbol]
         return series.bars[series.visible - 1] if series.visible else None
 
-    def public_bars(self, symbol: str) -> Sequence[Bar]:
-        """Return the public bars of the replayed interval, ascending."""
+    def public_since(self, symbol: str, open_ms: int) -> Sequence[Bar]:
+        """Return the public bars of the replayed interval that open at or after `open_ms`, ascending."""
         series = self.series[symbol]
-        return series.bars[: series.visible]
+        return series.bars[bisect_left(series.open_ms, open_ms) : series.visible]
 
     def public_ms(self, symbol: str) -> int:
         """Return market time as this symbol's published bars tell it: the close of the newest public bar."""
@@ -164,12 +164,16 @@ class Feed:
         interval longer than the replayed one is put together from finished bars; a shorter one is refused (-1120).
         """
         instrument = self._instruments[symbol]
-        rows = self._public(symbol, interval)
-        opens = [b.open_ms for b in rows]
-        high = len(rows) if end is None else bisect_right(opens, end)
+        if interval_ms(interval) == self.step_ms:
+            rows, opens = self.series[symbol].bars, self.series[symbol].open_ms
+            end_index = self.series[symbol].visible
+        else:
+            rows = self._merged(symbol, interval)
+            opens = [b.open_ms for b in rows]
+            end_index = len(rows)
+        high = end_index if end is None else min(bisect_right(opens, end), end_index)
         low = 0 if start is None else bisect_left(opens, start)
-        chosen = rows[low:high]
-        chosen = chosen[:limit] if start is not None else chosen[-limit:]
+        chosen = rows[low : min(high, low + limit)] if start is not None else rows[max(high - limit, 0) : high]
         length = interval_ms(interval)
         return [_row(bar, length, instrument) for bar in chosen]
 
@@ -225,11 +229,9 @@ class Feed:
         whole = len(group) == parts and group[0].open_ms == bar.open_ms + self.step_ms - length
         return _merge(group) if whole else None
 
-    def _public(self, symbol: str, interval: str) -> Sequence[Bar]:
+    def _merged(self, symbol: str, interval: str) -> Sequence[Bar]:
         series = self.series[symbol]
         length = interval_ms(interval)
-        if length == self.step_ms:
-            return series.bars[: series.visible]
         if length % self.step_ms:
             raise error(-1120)
         parts = length // self.step_ms

@@ -1,13 +1,39 @@
 """What goes out on the market streams while the price moves."""
 
+import re
+from collections import Counter
 from decimal import Decimal
 from typing import Any
 
 from node.venue.feed import Bar, Feed
+from node.venue.instruments import Instrument
 from node.venue.matching import MatchingEngine
 from node.venue.streams import MarketStreams
 
-_TOP_LOTS = 1000
+LEVELS = 20
+LOTS = 1000
+DAY_MS = 86_400_000
+
+_PARTIAL_DEPTH = re.compile(r"@depth(5|10|20)\b")
+_MINI_FIELDS = {
+    "c": "lastPrice",
+    "o": "openPrice",
+    "h": "highPrice",
+    "l": "lowPrice",
+    "v": "volume",
+    "q": "quoteVolume",
+}
+_TICKER_FIELDS = {
+    "p": "priceChange",
+    "P": "priceChangePercent",
+    "w": "weightedAvgPrice",
+    "Q": "lastQty",
+    "O": "openTime",
+    "C": "closeTime",
+    "F": "firstId",
+    "L": "lastId",
+    "n": "count",
+}
 
 
 class Publisher:
@@ -18,19 +44,54 @@ class Publisher:
         self._engine = engine
         self._markets = markets
         self._trades = 0
-        self._updates = 0
+        self._updates: Counter[str] = Counter()
+        self._published: dict[str, Decimal] = {}
 
     def path(self, symbol: str) -> None:
-        """Publish one aggregate trade and one best quote for every price the last walk visited, if anyone listens."""
+        """Publish what every price the last walk visited means to trade, quote and depth streams, if anyone listens."""
         streams = self._markets.streams()
-        trade, quote = f"{symbol.lower()}@aggTrade", f"{symbol.lower()}@bookTicker"
-        if trade not in streams and quote not in streams:
-            return
-        for _, price in self._engine.points:
+        name = symbol.lower()
+        trade, quote = f"{name}@aggTrade", f"{name}@bookTicker"
+        depth = [s for s in streams if s.startswith(f"{name}@depth")]
+        before = self._published.get(symbol)
+        for at, price in self._engine.points:
+            if at != symbol:
+                continue
             self._trades += 1
-            self._updates += 1
-            self._markets.publish(trade, self.trade_event(symbol, price))
-            self._markets.publish(quote, self.quote_event(symbol, price))
+            self._updates[symbol] += 1
+            if trade in streams:
+                self._markets.publish(trade, self.trade_event(symbol, price))
+            if quote in streams:
+                self._markets.publish(quote, self.quote_event(symbol, price))
+            for stream in depth:
+                self._markets.publish(stream, self.depth_event(symbol, stream, before, price))
+            before = self._published[symbol] = price
+
+    def depth_event(self, symbol: str, stream: str, before: Decimal | None, price: Decimal) -> dict[str, Any]:
+        """Return a depthUpdate: the changes since the last price, or for ``@depth5/10/20`` the best levels."""
+        instrument = self._engine.instruments[symbol]
+        found = _PARTIAL_DEPTH.search(stream)
+        bids, asks = ladder(instrument, price, int(found[1]) if found else LEVELS)
+        if not found and before is not None:
+            old_bids, old_asks = ladder(instrument, before, LEVELS)
+            bids = {p: "0" for p in old_bids if p not in bids} | bids
+            asks = {p: "0" for p in old_asks if p not in asks} | asks
+        now = self._engine.books.clock.wall_ms()
+        return {
+            "e": "depthUpdate",
+            "E": now,
+            "T": now,
+            "s": symbol,
+            "U": self._updates[symbol],
+            "u": self._updates[symbol],
+            "pu": self._updates[symbol] - 1,
+            "b": [list(row) for row in bids.items()],
+            "a": [list(row) for row in asks.items()],
+        }
+
+    def update_id(self, symbol: str) -> int:
+        """Return the number of the newest book update, as REST depth prints it."""
+        return self._updates[symbol]
 
     def closed(self, symbol: str, bar: Bar) -> None:
         """Publish a finished bar, then the mark price at its close."""
@@ -39,6 +100,19 @@ class Publisher:
         self._markets.publish_closed_kline(stream, self._feed.kline_event(symbol, bar, now, closed=True))
         self.longer_bars(symbol, bar, now)
         self.mark(symbol)
+        self.day(symbol, now)
+
+    def day(self, symbol: str, now: int) -> None:
+        """Publish the statistics of the last 24 hours of market time, if anyone listens."""
+        streams = self._markets.streams()
+        full, small = f"{symbol.lower()}@ticker", f"{symbol.lower()}@miniTicker"
+        if full not in streams and small not in streams:
+            return
+        row = day_statistics(self._feed, self._engine, symbol)
+        short = {name: row[key] for name, key in _MINI_FIELDS.items()}
+        self._markets.publish(small, {"e": "24hrMiniTicker", "E": now, "s": symbol, **short})
+        rest = {name: row[key] for name, key in _TICKER_FIELDS.items()}
+        self._markets.publish(full, {"e": "24hrTicker", "E": now, "s": symbol, **short, **rest})
 
     def longer_bars(self, symbol: str, bar: Bar, now: int) -> None:
         """Publish the longer klines that `bar` completes, if anyone listens."""
@@ -108,11 +182,11 @@ class Publisher:
         """Return a bookTicker: bid and ask are both the last price, as the engine fills without a spread."""
         instrument = self._engine.instruments[symbol]
         now = self._engine.books.clock.wall_ms()
-        size = instrument.quantity_text(instrument.step * _TOP_LOTS)
+        size = instrument.quantity_text(instrument.step * LOTS)
         text = instrument.price_text(price)
         return {
             "e": "bookTicker",
-            "u": self._updates,
+            "u": self._updates[symbol],
             "s": symbol,
             "b": text,
             "B": size,
@@ -121,3 +195,41 @@ class Publisher:
             "T": now,
             "E": now,
         }
+
+
+def ladder(instrument: Instrument, price: Decimal, levels: int) -> tuple[dict[str, str], dict[str, str]]:
+    """Return bids and asks around `price`, one tick apart, as price and size texts."""
+    size = instrument.quantity_text(instrument.step * LOTS)
+    bids = {instrument.price_text(price - n * instrument.tick): size for n in range(levels)}
+    asks = {instrument.price_text(price + n * instrument.tick): size for n in range(levels)}
+    return bids, asks
+
+
+def day_statistics(feed: Feed, engine: MatchingEngine, symbol: str) -> dict[str, Any]:
+    """Return the row of ``/fapi/v1/ticker/24hr``: the public bars of the last 24 hours of market time."""
+    instrument = engine.instruments[symbol]
+    now = feed.public_ms(symbol)
+    bars = feed.public_since(symbol, now - DAY_MS)
+    last = bars[-1].close if bars else engine.prices.get(symbol, instrument.tick)
+    first = bars[0].open if bars else last
+    volume = sum((b.volume for b in bars), Decimal(0))
+    quote = sum((b.volume * (b.open + b.high + b.low + b.close) / 4 for b in bars), Decimal(0))
+    text = instrument.price_text
+    return {
+        "symbol": symbol,
+        "priceChange": text(last - first),
+        "priceChangePercent": f"{(last - first) / first * 100:.3f}",
+        "weightedAvgPrice": text(quote / volume if volume else last),
+        "lastPrice": text(last),
+        "lastQty": instrument.quantity_text(instrument.step),
+        "openPrice": text(first),
+        "highPrice": text(max((b.high for b in bars), default=last)),
+        "lowPrice": text(min((b.low for b in bars), default=last)),
+        "volume": instrument.quantity_text(volume),
+        "quoteVolume": f"{quote:.2f}",
+        "openTime": now - DAY_MS,
+        "closeTime": now,
+        "firstId": bars[0].open_ms // feed.step_ms if bars else 0,
+        "lastId": bars[-1].open_ms // feed.step_ms if bars else 0,
+        "count": len(bars),
+    }

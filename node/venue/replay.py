@@ -117,6 +117,12 @@ class Replay:
             self._next_at = 0.0
             self._set("running")
 
+    def set_speed(self, speed: float) -> None:
+        """Change the pace, effective at once."""
+        self.speed = speed
+        self._next_at = 0.0
+        self._changed.set()
+
     def stop(self) -> None:
         """End the replay for good; the books stay readable."""
         if self.state not in ("finished", "aborted"):
@@ -159,13 +165,19 @@ class Replay:
             if self._plugin is not None and self._plugin.ready:
                 await self._plugin.send(self._end())
         except ReplayAbortedError as e:
-            self.reason = str(e)
-            self._engine.books.incident("replay_aborted", reason=self.reason)
-            self._set("aborted")
-            if self._plugin is not None:
-                await self._plugin.send({"type": "abort", "reason": self.reason})
+            await self._abort(str(e))
+        except Exception as e:
+            await self._abort(f"the venue failed: {e!r}")
+            raise
         finally:
             self.finished.set()
+
+    async def _abort(self, reason: str) -> None:
+        self.reason = reason
+        self._engine.books.incident("replay_aborted", reason=reason)
+        self._set("aborted")
+        if self._plugin is not None:
+            await self._plugin.send({"type": "abort", "reason": reason})
 
     async def _bar(self, symbol: str, index: int, close_ms: int) -> None:
         clock = self._engine.books.clock
@@ -185,13 +197,14 @@ class Replay:
 
     async def _pace(self) -> None:
         await self._may_go()
-        if self.speed <= 0:
-            self._next_at = 0.0
-            return
-        now = time.monotonic()
-        if self._next_at > now:
-            await asyncio.sleep(self._next_at - now)
-        self._next_at = max(self._next_at, now) + 1.0 / self.speed
+        while self.speed > 0 and self.state == "running":
+            wait = self._next_at - time.monotonic()
+            if wait <= 0:
+                break
+            self._changed.clear()  # a new speed or a pause takes effect at once, not after the wait of the old speed
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), wait)
+        self._next_at = max(self._next_at, time.monotonic()) + 1.0 / self.speed if self.speed > 0 else 0.0
 
     async def _may_go(self) -> None:
         while self.state in ("paused", "waiting") or (self._plugin is not None and not self._plugin.ready):

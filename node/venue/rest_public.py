@@ -8,6 +8,7 @@ from node.venue.errors import error
 from node.venue.feed import FUNDING_HOURS, INTERVALS
 from node.venue.instruments import Instrument
 from node.venue.params import Params
+from node.venue.publisher import LEVELS, LOTS, day_statistics, ladder
 from node.venue.venue import Venue
 
 type Json = dict[str, Any]
@@ -16,9 +17,6 @@ _MOST_KLINES = 1500
 _KLINE_WEIGHTS = ((100, 1), (500, 2), (1000, 5))
 _DEPTH_WEIGHTS = ((50, 2), (100, 5), (500, 10))
 _DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
-_LEVELS = 20
-_LOTS = 1000
-_DAY_MS = 86_400_000
 
 
 def register(table: EndpointTable) -> None:
@@ -75,16 +73,14 @@ def depth(venue: Venue, params: Params) -> Json:
     wanted = params.integer("limit", 500)
     if wanted not in _DEPTH_LIMITS:
         raise error(-1130, "limit")
-    price = _price(venue, instrument)
-    size = instrument.quantity_text(instrument.step * _LOTS)
+    bids, asks = ladder(instrument, _price(venue, instrument), min(wanted, LEVELS))
     now = venue.clock.wall_ms()
-    levels = range(min(wanted, _LEVELS))
     return {
-        "lastUpdateId": venue.clock.market_ms,
+        "lastUpdateId": venue.replay.publisher.update_id(instrument.symbol),
         "E": now,
         "T": now,
-        "bids": [[instrument.price_text(price - n * instrument.tick), size] for n in levels],
-        "asks": [[instrument.price_text(price + n * instrument.tick), size] for n in levels],
+        "bids": [list(row) for row in bids.items()],
+        "asks": [list(row) for row in asks.items()],
     }
 
 
@@ -187,7 +183,7 @@ def book_ticker(venue: Venue, params: Params) -> Json | list[Json]:
 
     def row(instrument: Instrument) -> Json:
         price = instrument.price_text(_price(venue, instrument))
-        size = instrument.quantity_text(instrument.step * _LOTS)
+        size = instrument.quantity_text(instrument.step * LOTS)
         return {
             "symbol": instrument.symbol,
             "bidPrice": price,
@@ -195,7 +191,7 @@ def book_ticker(venue: Venue, params: Params) -> Json | list[Json]:
             "askPrice": price,
             "askQty": size,
             "time": venue.clock.wall_ms(),
-            "lastUpdateId": venue.clock.market_ms,
+            "lastUpdateId": venue.replay.publisher.update_id(instrument.symbol),
         }
 
     return _one_or_all(venue, params, row)
@@ -203,36 +199,7 @@ def book_ticker(venue: Venue, params: Params) -> Json | list[Json]:
 
 def ticker_day(venue: Venue, params: Params) -> Json | list[Json]:
     """Return statistics over the last 24 hours of market time."""
-
-    def row(instrument: Instrument) -> Json:
-        now = venue.feed.public_ms(instrument.symbol)
-        bars = [b for b in venue.feed.public_bars(instrument.symbol) if b.open_ms >= now - _DAY_MS]
-        last = bars[-1].close if bars else _price(venue, instrument)
-        first = bars[0].open if bars else last
-        volume = sum((b.volume for b in bars), Decimal(0))
-        quote = sum((b.volume * (b.open + b.high + b.low + b.close) / 4 for b in bars), Decimal(0))
-        change = last - first
-        text = instrument.price_text
-        return {
-            "symbol": instrument.symbol,
-            "priceChange": text(change),
-            "priceChangePercent": f"{change / first * 100 if first else 0:.3f}",
-            "weightedAvgPrice": text(quote / volume if volume else last),
-            "lastPrice": text(last),
-            "lastQty": instrument.quantity_text(instrument.step),
-            "openPrice": text(first),
-            "highPrice": text(max((b.high for b in bars), default=last)),
-            "lowPrice": text(min((b.low for b in bars), default=last)),
-            "volume": instrument.quantity_text(volume),
-            "quoteVolume": f"{quote:.2f}",
-            "openTime": now - _DAY_MS,
-            "closeTime": now,
-            "firstId": bars[0].open_ms // venue.feed.step_ms if bars else 0,
-            "lastId": bars[-1].open_ms // venue.feed.step_ms if bars else 0,
-            "count": len(bars),
-        }
-
-    return _one_or_all(venue, params, row)
+    return _one_or_all(venue, params, lambda i: day_statistics(venue.feed, venue.engine, i.symbol))
 
 
 def _one_or_all(venue: Venue, params: Params, row: Any) -> Any:
