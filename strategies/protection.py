@@ -203,7 +203,7 @@ class Protection:
             self.on_flat()
             return
         self._note_cover(position)
-        self._ensure(leg.leg, position)
+        self.on_position(position)
         self._sweep()
 
     def on_gone(self, client_order_id: ClientOrderId, reason: str) -> None:
@@ -234,7 +234,7 @@ class Protection:
             # Taken away by a person or the venue: not our failure, but what takes it away at once may do so again.
             leg.losses += 1
             self._report("warning", "leg_lost", f"{leg.leg.name}: {reason}: placing it again")
-            self._again(leg, position, at_once=leg.losses <= self._config.max_attempts)
+            self._again(position, at_once=leg.losses <= self._config.max_attempts)
             return
         leg.failures += 1
         if any(fragment in reason.lower() for fragment in THROUGH_MARKET):
@@ -244,7 +244,7 @@ class Protection:
         elif leg.failures < self._config.max_attempts:
             self._report("warning", "leg_refused", f"{leg.leg.name} attempt {leg.failures}: {reason}")
             # Denied by our own engine means too many orders in this second.
-            self._again(leg, position, at_once=not reason.startswith("denied"))
+            self._again(position, at_once=not reason.startswith("denied"))
         elif leg.leg is Leg.STOP:
             self._report("critical", "stop_failed", f"{leg.failures} attempts, last answer: {reason}: closing")
             self.close(ExitReason.PROTECTION_FAILED)
@@ -381,9 +381,9 @@ class Protection:
             self._report("critical", "close_failed", text)
             self._retry_later()
 
-    def _again(self, leg: LegState, position: Position, *, at_once: bool) -> None:
+    def _again(self, position: Position, *, at_once: bool) -> None:
         if at_once:
-            self._ensure(leg.leg, position)
+            self.on_position(position)
         else:
             self._retry_later()
 
