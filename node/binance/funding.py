@@ -20,7 +20,7 @@ from strategies.market_clock import market_clock
 from strategies.records import FundingRecord
 
 if TYPE_CHECKING:
-    from node.binance.reconciliation import ReconcilingExecutionClient
+    from node.binance.reports import ReportingExecutionClient
 
 HOUR_MS = 3_600_000
 INCOME_ATTEMPTS = 4
@@ -40,7 +40,7 @@ class FundingReporter:
 
     Parameters
     ----------
-    client : ReconcilingExecutionClient
+    client : ReportingExecutionClient
         The execution client that hears the events.
     http : ArgonautBinanceHttpClient
         Signs and sends the income query.
@@ -50,7 +50,7 @@ class FundingReporter:
     """
 
     def __init__(
-        self, client: "ReconcilingExecutionClient", *, http: ArgonautBinanceHttpClient, msgbus: Any, clock: Any
+        self, client: "ReportingExecutionClient", *, http: ArgonautBinanceHttpClient, msgbus: Any, clock: Any
     ) -> None:
         self._client = client
         self._http = http
@@ -58,6 +58,7 @@ class FundingReporter:
         self._clock = clock
         self._seen: deque[str] = deque(maxlen=REMEMBERED)
         self._attributed: deque[int] = deque(maxlen=REMEMBERED)
+        self._turn = asyncio.Lock()
 
     def on_update(self, update: AccountUpdate) -> None:
         """Publish the payments of one FUNDING_FEE update; with several symbols this happens after a REST look-up."""
@@ -69,7 +70,12 @@ class FundingReporter:
         if len(set(symbols)) == 1:
             self._publish(symbols[0], settled, amount)
             return
-        self._client.start_work(self._split(settled, amount, symbols), "funding_split")
+        self._client.start_work(self._in_turn(settled, amount, symbols), "funding_split")
+
+    async def _in_turn(self, settled: int, amount: Decimal, symbols: list[str]) -> None:
+        # Two events at once would both claim the same income row.
+        async with self._turn:
+            await self._split(settled, amount, symbols)
 
     async def _split(self, settled: int, amount: Decimal, symbols: list[str]) -> None:
         last: Exception | None = None

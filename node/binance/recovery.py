@@ -26,7 +26,7 @@ from node.binance.http import error_code, outcome_unknown
 from node.binance.incidents import publish_incident
 
 if TYPE_CHECKING:
-    from node.binance.reconciliation import ReconcilingExecutionClient
+    from node.binance.reports import ReportingExecutionClient
 
 NO_SUCH_ORDER = -2013
 GRACE_SECS = 1.0
@@ -47,7 +47,7 @@ class OrderRecovery:
 
     Parameters
     ----------
-    client : ReconcilingExecutionClient
+    client : ReportingExecutionClient
         The execution client whose orders these are; it emits the events.
     account : BinanceFuturesAccountHttpAPI
         The client's account endpoints.
@@ -55,12 +55,14 @@ class OrderRecovery:
         The client's own.
     recv_window_ms : int
         How late the venue may execute an order request, ms.
+    lock : asyncio.Lock
+        Held while a snapshot of the venue is taken and applied: a look-up must not get in between.
 
     """
 
     def __init__(
         self,
-        client: "ReconcilingExecutionClient",
+        client: "ReportingExecutionClient",
         *,
         account: BinanceFuturesAccountHttpAPI,
         msgbus: Any,
@@ -68,6 +70,7 @@ class OrderRecovery:
         clock: Any,
         log: Any,
         recv_window_ms: int,
+        lock: asyncio.Lock,
     ) -> None:
         self._client = client
         self._account = account
@@ -76,6 +79,7 @@ class OrderRecovery:
         self._clock = clock
         self._log = log
         self._recv_window_ms = recv_window_ms
+        self._lock = lock
         self._absences: dict[Any, int] = {}
         self._resolving: set[Any] = set()
 
@@ -153,6 +157,10 @@ class OrderRecovery:
 
         Error contract: propagate (``BinanceError`` when the venue cannot be asked).
         """
+        async with self._lock:
+            return await self._look_up(order)
+
+    async def _look_up(self, order: Order) -> bool:
         if order.order_type in BINANCE_FUTURES_ALGO_ORDER_TYPES:
             algo = await self.algo_order(order)
             if algo is not None:
@@ -227,7 +235,7 @@ class OrderRecovery:
         venue_order_id = VenueOrderId(str(found.orderId))
         self._tell_accepted(order, venue_order_id)
         if Decimal(found.executedQty or 0) > order.filled_qty.as_decimal():
-            await self.fetch_fills(order, venue_order_id)
+            await self._fetch_fills(order, venue_order_id)
         if found.status == BinanceOrderStatus.REJECTED:
             self._tell_rejected(order, "REJECTED by the venue")
         elif found.status in _GONE:
@@ -272,6 +280,10 @@ class OrderRecovery:
 
         Error contract: propagate.
         """
+        async with self._lock:
+            return await self._fetch_fills(order, venue_order_id)
+
+    async def _fetch_fills(self, order: Order, venue_order_id: VenueOrderId) -> int:
         trades = await self._account.query_user_trades(
             symbol=order.instrument_id.symbol.value, order_id=int(venue_order_id.value)
         )

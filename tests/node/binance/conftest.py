@@ -11,8 +11,10 @@ from typing import Any, Self
 
 import aiohttp
 import pytest
+from aiohttp import web
 from nautilus_trader.config import LoggingConfig, TradingNodeConfig
 from nautilus_trader.live.node import TradingNode
+from yarl import URL
 
 from node.binance.config import BinanceSettings, client_configs
 from node.binance.factories import ArgonautBinanceLiveDataClientFactory, ArgonautBinanceLiveExecClientFactory
@@ -127,11 +129,15 @@ class Node(Process):
         return order_id
 
     async def log(self) -> str:
-        """Stop the node in good order and return its whole log (the file is written in blocks)."""
+        """Stop the node in good order and return its whole log."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         await asyncio.wait_for(self._process.wait(), DEADLINE_SECS)
-        return "".join(f.read_text() for f in sorted(self.directory.glob("node*.log")))
+        return (self.directory / "node.log").read_text()
+
+    def said(self, text: str) -> bool:
+        """Whether the log so far contains `text`."""
+        return text in (self.directory / "node.log").read_text()
 
     async def errors(self) -> list[str]:
         """Stop the node and return its lines of level ERROR."""
@@ -219,13 +225,13 @@ async def start_node(venue: Venue, tmp_path: Path) -> AsyncIterator[StartNode]:
     """Start a node against `venue` and wait until its strategy runs; all are killed in the end."""
     started: list[Node] = []
 
-    async def start(client: str = "ours", *, timeout_secs: int = 5) -> Node:
+    async def start(client: str = "ours", *, timeout_secs: int = 5, http: str = "") -> Node:
         directory = tmp_path / f"node{len(started)}"
         directory.mkdir()
         node = await Node.start(
             directory,
             str(Path(__file__).with_name("node_under_test.py")),
-            *("--client", client, "--http", venue.urls["http"], "--ws", venue.urls["ws"]),
+            *("--client", client, "--http", http or venue.urls["http"], "--ws", venue.urls["ws"]),
             *("--directory", str(directory), "--timeout-secs", str(timeout_secs)),
         )
         started.append(node)
@@ -235,3 +241,34 @@ async def start_node(venue: Venue, tmp_path: Path) -> AsyncIterator[StartNode]:
     yield start
     for node in started:
         await node.kill()
+
+
+@pytest.fixture
+async def trigger_keeping_url(venue: Venue) -> AsyncIterator[str]:
+    """
+    URL of a proxy before `venue` that keeps a stop's trigger price in the order which executes it.
+
+    The documentation leaves open whether ``stopPrice`` of such an order is the trigger (as it was before algo orders)
+    or zero (as our venue answers); a client must live with both.
+    """
+
+    async def forward(request: web.Request) -> web.Response:
+        url = URL(f"{venue.urls['http']}{request.raw_path}", encoded=True)
+        headers = {"X-MBX-APIKEY": request.headers.get("X-MBX-APIKEY", "")}
+        async with venue.http.request(request.method, url, headers=headers) as response:
+            body = await response.read()
+            if request.path == "/fapi/v1/allOrders" and response.status == 200:
+                triggers = {a["order_id"]: a["trigger_price"] for a in (await venue.books())["algo_orders"]}
+                rows = [
+                    {**row, "stopPrice": triggers.get(row["orderId"], row["stopPrice"])} for row in json.loads(body)
+                ]
+                body = json.dumps(rows).encode()
+            return web.Response(status=response.status, body=body, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", forward)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()

@@ -8,6 +8,7 @@ once its strategy has started, then answers every command line with one line. No
 import argparse
 import asyncio
 import json
+import os
 import sys
 import threading
 from decimal import Decimal
@@ -95,9 +96,19 @@ def _order(order: Any) -> dict[str, Any]:
     }
 
 
+answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+
+
 def emit(message: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
+    answers.write(json.dumps(message) + "\n")
+    answers.flush()
+
+
+def log_to(file: Path) -> None:
+    """Send everything else that is written to `file`, at once and unbuffered (Nautilus's own log file is neither)."""
+    target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
 
 
 def build(arguments: argparse.Namespace) -> tuple[TradingNode, Puppet]:
@@ -124,9 +135,7 @@ def build(arguments: argparse.Namespace) -> tuple[TradingNode, Puppet]:
                 inflight_check_interval_ms=500,
                 inflight_check_threshold_ms=1_000,
             ),
-            logging=LoggingConfig(
-                log_level="ERROR", log_level_file="INFO", log_directory=str(arguments.directory), log_file_name="node"
-            ),
+            logging=LoggingConfig(log_level="INFO", log_colors=False),
             timeout_connection=20.0,
             timeout_disconnection=2.0,
             timeout_post_stop=0.2,
@@ -151,7 +160,9 @@ def main() -> None:
     parser.add_argument("--ws", required=True)
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--timeout-secs", type=int, default=5)
-    node, puppet = build(parser.parse_args())
+    arguments = parser.parse_args()
+    log_to(arguments.directory / "node.log")
+    node, puppet = build(arguments)
     loop = node.get_event_loop()
     assert loop is not None
 
