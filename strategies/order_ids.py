@@ -59,14 +59,14 @@ def encode(tag: OrderTag) -> str:
     text = f"{tag.code}-{_base36(tag.cycle // NANOS_PER_MINUTE)}-{tag.leg.value}{_base36(tag.attempt)}"
     if tag.stop_ticks is not None and tag.target_ticks is not None:
         text += f"-{_base36(tag.stop_ticks)}-{_base36(tag.target_ticks)}"
-    if len(text) > MAX_LENGTH or not _PATTERN.match(text):
+    if len(text) > MAX_LENGTH or not _PATTERN.fullmatch(text):
         raise ValueError(f"client order id {text!r} is not one the venue or we could read back")
     return text
 
 
 def decode(text: str) -> OrderTag | None:
     """Return the content of a client order id, or None when it is not one of ours (a person's, another program's)."""
-    m = _PATTERN.match(text)
+    m = _PATTERN.fullmatch(text)
     if m is None:
         return None
     return OrderTag(
