@@ -218,6 +218,14 @@ class MatchingEngine:
         if order.price >= last if order.is_buy else order.price <= last:
             self._take(order, last)
 
+    def expire_orders(self) -> None:
+        """End orders whose good-till-date (wall time) has passed."""
+        now = self.books.clock.wall_ms()
+        for order in [o for o in self.books.open_orders.values() if 0 < o.good_till_ms <= now]:
+            self.close_order(order, "EXPIRED")
+        for algo in [a for a in self.books.open_algos.values() if 0 < a.good_till_ms <= now]:
+            self._set_algo(algo, "EXPIRED")
+
     def close_order(self, order: Order, status: str) -> None:
         """End an open order with CANCELED or EXPIRED."""
         order.status = status
@@ -379,8 +387,9 @@ class MatchingEngine:
         books.counters["fills"] += 1
         if self._config.trade_lite and kind == "TRADE":
             self.emit(self.events.trade_lite(order, fill))
-        self.emit(self.events.order_update(order, kind, fill))
+        # The account first, as production does: who hears of a fill can already size by the balance it left.
         self.emit(self.events.account_update("ORDER", [position]))
+        self.emit(self.events.order_update(order, kind, fill))
         if order.algo_id and order.status == "FILLED":
             self._finish(order)
         if not position.quantity:

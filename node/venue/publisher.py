@@ -51,7 +51,7 @@ class Publisher:
         """Publish what every price the last walk visited means to trade, quote and depth streams, if anyone listens."""
         streams = self._markets.streams()
         name = symbol.lower()
-        trade, quote = f"{name}@aggTrade", f"{name}@bookTicker"
+        trade, single, quote = f"{name}@aggTrade", f"{name}@trade", f"{name}@bookTicker"
         depth = [s for s in streams if s.startswith(f"{name}@depth")]
         before = self._published.get(symbol)
         for at, price in self._engine.points:
@@ -61,6 +61,8 @@ class Publisher:
             self._updates[symbol] += 1
             if trade in streams:
                 self._markets.publish(trade, self.trade_event(symbol, price))
+            if single in streams:
+                self._markets.publish(single, self.single_trade_event(symbol, price))
             if quote in streams:
                 self._markets.publish(quote, self.quote_event(symbol, price))
             for stream in depth:
@@ -175,6 +177,22 @@ class Publisher:
             "f": self._trades,
             "l": self._trades,
             "T": now,
+            "m": False,
+        }
+
+    def single_trade_event(self, symbol: str, price: Decimal) -> dict[str, Any]:
+        """Return a trade of one step at `price`."""
+        instrument = self._engine.instruments[symbol]
+        now = self._engine.books.clock.wall_ms()
+        return {
+            "e": "trade",
+            "E": now,
+            "T": now,
+            "s": symbol,
+            "t": self._trades,
+            "p": instrument.price_text(price),
+            "q": instrument.quantity_text(instrument.step),
+            "X": "MARKET",
             "m": False,
         }
 

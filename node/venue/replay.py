@@ -247,11 +247,18 @@ class Replay:
             answer = await self._answer(plugin, number)
             if answer is None:
                 return
-            if "user_events" in answer:  # a client that tells what it saw heals the count after a lost connection
-                # Measured against what was delivered by now: events may have been sent since the question.
-                self._base_users = min(self._base_users, self._users.delivered - int(answer["user_events"]))
-            if not self._requests and self._users.delivered == emitted:
-                return
+            if self._requests or self._users.delivered != emitted:
+                continue
+            self._recount(published, emitted, answer)
+            return
+
+    def _recount(self, published: int, emitted: int, answer: dict[str, Any]) -> None:
+        """Take the node's word for what has arrived for good: after a lost connection less, or more, than counted."""
+        bars, events = published - self._base_bars, emitted - self._base_users
+        seen_bars, seen_events = int(answer.get("bars", bars)), int(answer.get("user_events", events))
+        if seen_bars < bars or seen_events < events:
+            self._engine.books.incident("stream_gap", bars=bars - seen_bars, user_events=events - seen_events)
+        self._base_bars, self._base_users = published - seen_bars, emitted - seen_events
 
     async def _answer(self, plugin: _Plugin, number: int) -> dict[str, Any] | None:
         gone = asyncio.create_task(plugin.gone.wait())

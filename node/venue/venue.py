@@ -86,6 +86,7 @@ class Venue:
         while True:
             await asyncio.sleep(_HOUSEKEEPING_SECS)
             await self.users.expire_if_due()
+            self.engine.expire_orders()
 
     async def _mark_prices(self, period_secs: float) -> None:
         while True:

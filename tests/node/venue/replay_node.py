@@ -27,6 +27,8 @@ class ReplayNode:
         self.messages: list[dict[str, Any]] = []
         self.ended = asyncio.Event()
         self.answering = True
+        self.lose_next = False
+        self.lost_bars = 0
         self.welcome: dict[str, Any] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._sockets: list[Any] = []
@@ -60,7 +62,11 @@ class ReplayNode:
     async def _market(self, ws: Any) -> None:
         async for message in ws:
             data = json.loads(message.data).get("data", {})
-            if data.get("e") == "kline":
+            if data.get("e") == "kline" and self.lose_next:
+                self.lose_next = False
+                self.lost_bars += 1
+                self._moved.set()
+            elif data.get("e") == "kline":
                 self.order.append(("bar", data["k"]["t"]))
                 await self._handle(self.bars, data["k"], self.on_bar)
 
@@ -87,8 +93,20 @@ class ReplayNode:
             elif body["type"] in ("end", "abort"):
                 self.ended.set()
             elif body["type"] == "barrier":
-                while self._busy or len(self.bars) < body["bars"] or len(self.events) < body["user_events"]:
+                while (
+                    self._busy
+                    or len(self.bars) + self.lost_bars < body["bars"]
+                    or len(self.events) < body["user_events"]
+                ):
                     self._moved.clear()
                     await self._moved.wait()
                 if self.answering:
-                    await ws.send_json({"type": "ack", "id": body["id"]})
+                    await ws.send_json(
+                        {
+                            "type": "ack",
+                            "id": body["id"],
+                            "bars": len(self.bars),
+                            "user_events": len(self.events),
+                        }
+                    )
+                    self.lost_bars = 0

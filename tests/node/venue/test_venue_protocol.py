@@ -275,22 +275,48 @@ async def test_user_events_satisfy_the_official_adapter(start_venue):
 
 
 async def test_market_events_satisfy_the_official_adapter(venue):
-    streams = ("xrpusdt@kline_15m", "xrpusdt@aggTrade", "xrpusdt@bookTicker", "xrpusdt@markPrice@1s")
-    stream = await venue.market_stream(*streams)
+    names = (
+        "kline_15m",
+        "aggTrade",
+        "trade",
+        "bookTicker",
+        "depth",
+        "depth5@100ms",
+        "markPrice@1s",
+        "miniTicker",
+        "ticker",
+    )
+    stream = await venue.market_stream(*(f"xrpusdt@{n}" for n in names))
     await venue.client.control("step")
-    await stream.until(lambda m: m["data"]["e"] == "markPriceUpdate")
+    await stream.until(lambda m: m["data"]["e"] == "24hrTicker")
     kinds = {
         "kline": common_market.BinanceCandlestickMsg,
         "aggTrade": common_market.BinanceAggregatedTradeMsg,
+        "trade": market.BinanceFuturesTradeMsg,
         "bookTicker": common_market.BinanceQuoteMsg,
+        "depthUpdate": common_market.BinanceOrderBookMsg,
+        "24hrTicker": common_market.BinanceTickerMsg,
+        "24hrMiniTicker": None,
         "markPriceUpdate": market.BinanceFuturesMarkPriceMsg,
     }
     for message in stream.seen:
-        msgspec.json.decode(json.dumps(message), type=kinds[message["data"]["e"]])
+        if kinds[message["data"]["e"]] is not None:
+            msgspec.json.decode(json.dumps(message), type=kinds[message["data"]["e"]])
     assert {m["data"]["e"] for m in stream.seen} == set(kinds)
     path = [m["data"]["p"] for m in stream.seen if m["data"]["e"] == "aggTrade"]
     bar = venue.venue.feed.bar("XRPUSDT", 0)
     assert {float(p) for p in path} >= {float(bar.high), float(bar.low), float(bar.close)}
+    rest = await venue.client.call("GET", "/fapi/v1/depth", signed=False, symbol="XRPUSDT", limit=20)
+    book = {"b": {}, "a": {}}
+    last = 0
+    for update in [m["data"] for m in stream.seen if m["stream"] == "xrpusdt@depth"]:
+        assert update["pu"] == last or not last
+        last = update["u"]
+        for side in book:
+            book[side] |= dict(update[side])
+    assert rest["lastUpdateId"] == last
+    assert sorted([p, q] for p, q in book["b"].items() if float(q)) == sorted(rest["bids"])
+    assert sorted([p, q] for p, q in book["a"].items() if float(q)) == sorted(rest["asks"])
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

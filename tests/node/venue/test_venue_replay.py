@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from node.venue.config import VenueConfig
+from tests.node.venue.conftest import make_bars, make_instruments
 from tests.node.venue.replay_node import ReplayNode
 
 KLINES = "xrpusdt@kline_15m"
@@ -223,4 +225,67 @@ async def test_klines_never_show_what_market_time_has_not_closed(start_venue):
     await asyncio.wait_for(node.ended.wait(), 10)
     assert len(peeks) >= 6
     assert all(rows == published for rows, published in peeks), "a fill inside a bar must not reveal that bar"
+    await node.detach()
+
+
+async def trade_through(start_venue):
+    """One replay with orders on bars and reactions to fills; returns the books without wall times."""
+    running = await start_venue({"data": {"symbols": ["BTCUSDT", "XRPUSDT"]}, "replay": {"mark_price_secs": 0}})
+
+    async def on_bar(kline):
+        if kline["s"] == "XRPUSDT" and len(node.bars) % 6 == 0:
+            await running.client.order("XRPUSDT", "BUY", "MARKET", "100", newClientOrderId=f"e{len(node.bars)}")
+            await running.client.algo(
+                "XRPUSDT", "SELL", "STOP_MARKET", quantity="100", triggerPrice=f"{float(kline['c']) * 0.996:.4f}"
+            )
+
+    node = ReplayNode(running, on_bar)
+    await node.attach("btcusdt@kline_15m", KLINES)
+    await asyncio.wait_for(node.ended.wait(), 10)
+    await node.detach()
+    books = await running.client.books()
+    assert node.order[0][0] == "bar"
+    return without_wall_times({k: books[k] for k in ("wallet", "fills", "orders", "algo_orders", "timeline")})
+
+
+def without_wall_times(value):
+    if isinstance(value, dict):
+        return {k: without_wall_times(v) for k, v in value.items() if k not in ("wall_ms", "created_ms", "updated_ms")}
+    return [without_wall_times(v) for v in value] if isinstance(value, list) else value
+
+
+async def test_the_same_input_gives_the_same_books_ids_included(start_venue):
+    one = await trade_through(start_venue)
+    other = await trade_through(start_venue)
+    assert one == other
+    assert len(one["fills"]) > 10
+
+
+async def test_symbols_are_published_in_configured_order_and_missing_bars_are_skipped(start_venue):
+    instruments = make_instruments(VenueConfig())
+    bars = {s: make_bars(s, instruments[s], 12, 3) for s in ("ETHUSDT", "BTCUSDT")}
+    del bars["BTCUSDT"][4]
+    running = await start_venue(
+        {"data": {"symbols": ["ETHUSDT", "BTCUSDT"]}, "replay": {"mark_price_secs": 0}}, bars=bars
+    )
+    node = await ReplayNode(running).attach("btcusdt@kline_15m", "ethusdt@kline_15m")
+    await asyncio.wait_for(node.ended.wait(), 10)
+    expected = sorted((b.open_ms, order, s) for order, s in enumerate(("ETHUSDT", "BTCUSDT")) for b in bars[s])
+    assert [(k["t"], k["s"]) for k in node.bars] == [(t, s) for t, _, s in expected]
+    await node.detach()
+
+
+async def test_a_bar_lost_on_the_way_is_told_and_does_not_stall(start_venue):
+    running = await start_venue()
+
+    async def on_bar(_kline):
+        if len(node.bars) == 5:
+            node.lose_next = True
+
+    node = ReplayNode(running, on_bar)
+    await node.attach(KLINES)
+    await asyncio.wait_for(node.ended.wait(), 10)
+    gaps = [i for i in (await running.client.books())["incidents"] if i["what"] == "stream_gap"]
+    assert [(g["bars"], g["user_events"]) for g in gaps] == [(1, 0)]
+    assert len(node.bars) == 49
     await node.detach()
