@@ -20,7 +20,7 @@ from actors.ledger import RestoredLedger
 from actors.risk_state import ACCOUNT, Latch, RestoredRisk
 from catalog.instruments import instrument_id
 from node.assembly import VENUE, Mode, trading_node_config
-from node.binance.barrier import ReplayBarrier, ReplayOutcome, ReplayResult
+from node.binance.barrier import ReplayBarrier, ReplayOutcome, ReplayResult, execution_client
 from node.binance.config import BinanceSettings, client_configs
 from node.binance.factories import ArgonautBinanceLiveDataClientFactory, ArgonautBinanceLiveExecClientFactory
 from node.binance.preflight import Severity, run_preflight
@@ -40,6 +40,8 @@ _DAY_NS = 86_400_000_000_000
 _START_GRACE_SECS = 20.0
 _POLL_SECS = 0.02
 _FUNDING_SECS = 60.0
+_JOURNAL_SECS = 2.0
+_JOURNAL_POLL_SECS = 0.0011  # uvloop rounds anything below a millisecond to zero: a busy loop
 _LATCH_OF_CODE = {
     "pause": Latch.PAUSED,
     "kill": Latch.KILLED,
@@ -136,6 +138,7 @@ class _LiveRun:
             await self._preflight(settings)
             node = self._build(await self._restore(journal, settings), settings)
             journal.attach(node.kernel.msgbus)
+            execution_client(node.kernel.exec_engine).before_entry = lambda: self._written(journal)
             view = await self._drive(node, journal)
             journal.flush()
             books = await get_json(f"{self._session.urls.control}/books")
@@ -285,8 +288,17 @@ class _LiveRun:
         self._ended.set()
 
     def _journal_failed(self, reason: str) -> None:
-        """Runs on the writer thread. Entries stop at once; what is queued is written when the journal works again."""
+        """Runs on the writer thread. No entry passes `_written` until the journal works again."""
         self._failure = f"journal: {reason}"
+
+    async def _written(self, journal: Journal) -> bool:
+        """Wait until everything decided so far is on disk; False when the journal cannot be written."""
+        deadline = time.monotonic() + _JOURNAL_SECS
+        while not journal.settled():
+            if journal.failed or time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(_JOURNAL_POLL_SECS)
+        return True
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()

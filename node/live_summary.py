@@ -160,6 +160,7 @@ def _checks(
         _check("no order of ours rests without a position", _orphans(books)),
         _check("no order sent twice", _duplicates(books)),
         _check("journal has every fill of the venue", _missing_fills(books, fills)),
+        _check("journal has the decision behind every entry", _undecided(journal, fills)),
         _check("journal money = venue wallet", _money_differences(journal, books, fills)),
         _check("nothing rejected", [f"{r.get('code')} {r.get('message', r)}" for r in books["rejects"]]),
         _check("no critical incident", [f"{i.code}: {i.message}" for i in _critical(journal)]),
@@ -218,6 +219,24 @@ def _missing_fills(books: dict[str, Any], fills: Sequence[FillRecord]) -> list[s
     found = [f"{i}: not in the journal" for i in theirs if i not in ours]
     found += [f"{i}: not at the venue" for i in ours if i not in theirs]
     return found + [f"{i}: journal {ours[i]}, venue {theirs[i]}" for i in ours if i in theirs and ours[i] != theirs[i]]
+
+
+def _undecided(journal: Journal, fills: Sequence[FillRecord]) -> list[str]:
+    """Every entry must have its signal, a passed verdict of the last gate, and its approval."""
+    signals = {s.id for s in journal.signals()}
+    approved = {a.id for a in journal.approvals()}
+    passed = {v.signal_id for v in journal.verdicts() if v.gate == "risk" and v.passed}
+    found = []
+    for fill in fills:
+        tag = decode(fill.client_order_id)
+        if tag is None or tag.leg is not Leg.ENTRY:
+            continue
+        side = "LONG" if fill.side == "BUY" else "SHORT"
+        wanted = f":{fill.symbol}-PERP:{tag.cycle // 1_000_000}:{side}"
+        decided = [i for i in approved & passed & signals if i.endswith(wanted)]
+        if not decided:
+            found.append(f"{fill.client_order_id}: nothing in the journal ends with {wanted}")
+    return found
 
 
 def _money_differences(journal: Journal, books: dict[str, Any], fills: Sequence[FillRecord]) -> list[str]:

@@ -142,7 +142,7 @@ class ReplayBarrier:
         self._ready_timeout_secs = ready_timeout_secs
         self._node_id = node_id
         self._cache = kernel.cache
-        self._client = _execution_client(kernel.exec_engine)
+        self._client = execution_client(kernel.exec_engine)
         self._data_clients = _data_clients(kernel.data_engine)
         data, risk, execution = kernel.data_engine, kernel.risk_engine, kernel.exec_engine
         self._queues: dict[str, Callable[[], int]] = {
@@ -316,7 +316,8 @@ class ReplayBarrier:
             self._moving.discard(event.client_order_id)
 
 
-def _execution_client(engine: Any) -> ArgonautBinanceFuturesExecutionClient:
+def execution_client(engine: Any) -> ArgonautBinanceFuturesExecutionClient:
+    """Return the corrected Binance client of a live execution engine."""
     clients = [c for c in engine._clients.values() if isinstance(c, ArgonautBinanceFuturesExecutionClient)]  # noqa: SLF001 - no accessor
     if len(clients) != 1:
         raise ValueError(f"the node needs exactly one corrected Binance execution client, has {len(clients)}")

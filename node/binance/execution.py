@@ -5,6 +5,7 @@ See `node.binance.reconciliation` for the other half and for the rules both keep
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from decimal import Decimal
 from typing import Any
@@ -35,12 +36,16 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
     ----------
     user_messages : int
         User-stream messages handled since construction (the replay barrier counts on it).
+    before_entry : Callable[[], Awaitable[bool]] or None
+        Awaited before an order that opens a position is sent; False denies it. The node writes its journal here: what
+        was decided is on disk before anybody can act on it. Orders that close or protect never wait.
 
     """
 
     def __init__(self, *, client: ArgonautBinanceHttpClient, **kwargs: Any) -> None:
         super().__init__(client=client, **kwargs)
         self.user_messages = 0
+        self.before_entry: Callable[[], Awaitable[bool]] | None = None
         # Two strategies that decide on the same bar send concurrently, and the venue sees either order first. In a
         # replay that would be a difference to the backtest; in live trading a stop must not queue behind an entry.
         self._turn: AbstractAsyncContextManager[Any] = (
@@ -58,6 +63,16 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
     async def _submit_order(self, command: Any) -> None:
         """Send an order; in a replay one after the other, in the order they were decided."""
         async with self._turn:
+            if self.before_entry is not None and not command.order.is_reduce_only and not await self.before_entry():
+                order = command.order
+                self.generate_order_denied(
+                    strategy_id=order.strategy_id,
+                    instrument_id=order.instrument_id,
+                    client_order_id=order.client_order_id,
+                    reason="JOURNAL_UNAVAILABLE",
+                    ts_event=self._clock.timestamp_ns(),
+                )
+                return
             await super()._submit_order(command)
 
     async def _cancel_order(self, command: Any) -> None:

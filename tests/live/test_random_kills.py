@@ -15,8 +15,9 @@ from node.live_run import get_json
 from node.venue.audit import protection_gaps
 from tests.live.conftest import ROOT, Demo, VenueProcess
 
-RESTART_LIMIT_SECS = 8.0
-"""Longest time a position may stay unprotected after the node was started again (start-up included)."""
+RESTART_LIMIT_SECS = 20.0
+"""Longest time a position may stay unprotected after the node was started again (start-up included: 3 s on
+an idle machine, several times that beside a busy test suite)."""
 
 
 def _books(url: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ async def test_a_market_order_fills_at_the_last_price_and_tells_the_user_stream(
     assert answer["status"] == "FILLED"
     assert answer["avgPrice"] == "2.5000000"
     account = await events.until(lambda m: m["e"] == "ACCOUNT_UPDATE")
+    await events.until(lambda m: m["e"] == "ORDER_TRADE_UPDATE" and m["o"]["X"] == "FILLED")
     updates = [m["o"] for m in events.seen if m["e"] == "ORDER_TRADE_UPDATE"]
     assert [(u["x"], u["X"]) for u in updates] == [("NEW", "NEW"), ("TRADE", "FILLED")]
     assert updates[1]["c"] == "entry-1"
@@ -42,11 +43,11 @@ async def test_a_stop_triggers_as_in_production_and_leaves_its_sibling_alone(ven
         ("ALGO_UPDATE", "TRIGGERING"),
         ("ALGO_UPDATE", "TRIGGERED"),
         ("ORDER_TRADE_UPDATE", "NEW"),
-        ("ORDER_TRADE_UPDATE", "FILLED"),
         ("ACCOUNT_UPDATE", None),
+        ("ORDER_TRADE_UPDATE", "FILLED"),
         ("ALGO_UPDATE", "FINISHED"),
     ]
-    fill = events.seen[3]["o"]
+    fill = events.seen[4]["o"]
     assert (fill["c"], fill["o"], fill["ot"], fill["L"], fill["R"]) == ("sl-1", "MARKET", "MARKET", "2.4000", True)
     assert fill["i"] != stop["algoId"]
     assert events.seen[1]["o"]["ai"] == str(fill["i"])
