@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("strategies", "actors", "catalog", "research", "node")
 LONGEST_MODULE = 450
+# Longer, with the reason in the module's docstring and a limit of their own.
+LONGER_MODULES = {"strategies/kernel/step.py": 500}  # numba's cache watches one file, so what is compiled stands in one
 
 # room → what it must not import; the longest matching room counts. Imports inside functions count too.
 FORBIDDEN = {
@@ -111,7 +113,8 @@ def test_only_two_rooms_touch_private_names_of_nautilus():
 
 def test_modules_can_be_held_in_the_head():
     lengths = {p.relative_to(ROOT).as_posix(): len(p.read_text(encoding="utf-8").splitlines()) for p in modules()}
-    assert {name: n for name, n in lengths.items() if n > LONGEST_MODULE} == {}
+    assert {name: n for name, n in lengths.items() if n > LONGER_MODULES.get(name, LONGEST_MODULE)} == {}
+    assert all(lengths[name] > LONGEST_MODULE for name in LONGER_MODULES), "an exception is no longer needed"
 
 
 def test_the_venue_runs_without_nautilus():
