@@ -27,8 +27,6 @@ _BARS = "data.bars.*"
 _FUNDING_PRIORITY = 900  # after the market clock, before every strategy and actor
 _LIQUIDATION_PRIORITY = 890
 _UNIT = Decimal("1e-8")
-_SNAP_NS = 60_000_000_000
-"""The exchange's files stamp settlements some ms late: they belong to the minute they fall in, as on our venue."""
 
 
 class _BarModule(SimulationModule):
@@ -112,8 +110,7 @@ class FundingModule(_BarModule):
         self._settlements: dict[str, list[tuple[int, float]]] = {}
         for symbol in config.symbols:
             funding = load_funding(Path(config.catalog), symbol, config.start_ns, config.end_ns)
-            times = (funding.time // _SNAP_NS * _SNAP_NS).tolist()
-            self._settlements[symbol] = list(zip(times, funding.rate.tolist(), strict=True))
+            self._settlements[symbol] = list(zip(funding.time.tolist(), funding.rate.tolist(), strict=True))
         self._last: dict[str, int] = {}
 
     def on_finished_bar(self, bar: Bar) -> None:
@@ -200,8 +197,9 @@ class LiquidationModule(_BarModule):
         worst, margin, notional, at_close = self._state(bar)
         if worst > margin:
             return
-        self._end(f"equity {worst:.2f} at the bar's worst price, maintenance margin {margin:.2f}: account liquidated")
+        # Before the kill, which closes too: the reason of these exits is not that somebody flattened.
         self.msgbus.publish(CONTROL_TOPIC, {"action": "liquidate", "who": "liquidation"})
+        self._end(f"equity {worst:.2f} at the bar's worst price, maintenance margin {margin:.2f}: account liquidated")
         # The strategies close at the bar's close; the exchange would have done so at the worst price, for a fee. What
         # that costs beyond the account the insurance fund carries, and it does so before the equity point is taken.
         self._adjust(max(worst - notional * self._fee, 0.0) + self._cost_of_closing() - at_close)
