@@ -92,6 +92,13 @@ class VenueApp:
                 symbol=params.text("symbol"),
                 client_id=params.text("newClientOrderId") or params.text("clientAlgoId"),
             )
+        venue.note(
+            "request",
+            endpoint=f"{request.method} {path}",
+            status=status,
+            code=content.get("code", 0) if status != 200 else 0,
+            client_id=params.text("newClientOrderId") or params.text("clientAlgoId"),
+        )
         headers = venue.limits.headers(is_order=endpoint.is_order) | extra
         return web.Response(status=status, body=_encode(content), content_type="application/json", headers=headers)
 

@@ -1,6 +1,9 @@
 """
 The control door under ``/argonaut``: books for assertions, replay control, faults. No signature; loopback only.
 
+``GET books`` and ``GET session`` report; ``GET log?after=N`` returns the requests and user events after number N;
+``/replay`` is the node's WebSocket. A stream opened with ``&observer=true`` sees everything and holds no barrier up.
+
 Actions of ``POST /argonaut/control`` (JSON ``{"action": ..., ...}``; the answer is the session, or 400 with a reason):
 
 =====================  =================================================================================================
@@ -65,6 +68,11 @@ def add_routes(app: web.Application, venue: Venue) -> None:
         _check_loopback(request)
         return _json(session_report(venue))
 
+    async def log(request: web.Request) -> web.Response:
+        _check_loopback(request)
+        after = int(request.query.get("after", "0"))
+        return _json([entry for entry in venue.log if entry["number"] > after])
+
     async def control(request: web.Request) -> web.Response:
         _check_loopback(request)
         try:
@@ -76,6 +84,7 @@ def add_routes(app: web.Application, venue: Venue) -> None:
 
     app.router.add_get("/argonaut/books", books)
     app.router.add_get("/argonaut/session", session)
+    app.router.add_get("/argonaut/log", log)
     app.router.add_post("/argonaut/control", control)
     app.router.add_get("/argonaut/replay", venue.replay.serve)
 

@@ -279,14 +279,16 @@ class Replay:
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Serve ``/argonaut/replay``: one node at a time."""
-        ws = web.WebSocketResponse(heartbeat=30.0)
+        ws = (
+            web.WebSocketResponse()
+        )  # no heartbeat: a node that computes for long is late, which barriers judge, not gone
         await ws.prepare(request)
         plugin: _Plugin | None = None
         try:
             async for message in ws:
                 if message.type is not WSMsgType.TEXT:
                     continue
-                body = msgspec.json.decode(message.data)
+                body = msgspec.json.decode(message.data, type=dict[str, Any])
                 match body.get("type"):
                     case "hello" if self._plugin is not None and plugin is None:
                         await ws.close(code=WSCloseCode.POLICY_VIOLATION, message=b"another node is attached")
@@ -298,7 +300,7 @@ class Replay:
                     case "ack" if plugin is not None:
                         plugin.answers.put_nowait(body)
         except msgspec.DecodeError:
-            await ws.close(code=WSCloseCode.INVALID_TEXT, message=b"not JSON")
+            await ws.close(code=WSCloseCode.INVALID_TEXT, message=b"not a JSON object")
         finally:
             if plugin is not None:
                 self._lost(plugin)

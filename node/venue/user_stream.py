@@ -34,8 +34,8 @@ class UserStreams:
         self.delivered = 0
         self.counters: Counter[str] = Counter()
         self.refused = False
-        self.log: list[Event] = []
         self.transform: Callable[[Event], list[Event]] | None = None
+        self.on_event: Callable[[Event], None] | None = None
         self.on_loss: Callable[[], None] | None = None
         self._clock = clock
         self._seed = seed
@@ -103,7 +103,8 @@ class UserStreams:
     def emit(self, event: Event) -> None:
         """Deliver an event to every connection with a valid key."""
         self.counters[event["e"]] += 1
-        self.log.append(event)
+        if self.on_event is not None:
+            self.on_event(event)
         for item in (event,) if self.transform is None else self.transform(event):
             self._deliver(item)
 

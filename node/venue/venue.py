@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import uuid
+from collections import deque
 from collections.abc import Mapping
+from typing import Any
 
 from node.venue.books import Books
 from node.venue.clock import VenueClock
@@ -19,6 +21,7 @@ from node.venue.streams import MarketStreams
 from node.venue.user_stream import UserStreams
 
 _HOUSEKEEPING_SECS = 1.0
+_LOGGED = 20_000
 
 
 class Venue:
@@ -33,6 +36,13 @@ class Venue:
         Instruments by symbol, in the order of publication.
     feed : Feed
         Bars and funding.
+
+    Attributes
+    ----------
+    log : deque[dict]
+        The newest requests and user events in the order they happened, delivered or not.
+    stopping : asyncio.Event
+        Set when the process should end.
 
     """
 
@@ -53,12 +63,28 @@ class Venue:
         self.limits = RateLimits(config.limits)
         self.replay = Replay(config.replay, feed, self.engine, self.markets, self.users, self.session)
         self.stopping = asyncio.Event()
+        self.log: deque[dict[str, Any]] = deque(maxlen=_LOGGED)
+        self._logged = 0
+        self.users.on_event = lambda event: self.note("event", event=event)
         self._fresh = 0
         self._tasks: list[asyncio.Task[None]] = []
         for symbol in instruments:
             price = feed.first_price(symbol)
             if price is not None:
                 self.engine.prices[symbol] = price
+
+    def note(self, kind: str, **details: Any) -> None:
+        """Append a request or a user event to the log tests read; the oldest entries make room."""
+        self._logged += 1
+        self.log.append(
+            {
+                "number": self._logged,
+                "kind": kind,
+                "wall_ms": self.clock.wall_ms(),
+                "market_ms": self.clock.market_ms,
+                **details,
+            }
+        )
 
     def fresh_client_id(self) -> str:
         """Return the client id given to an order that came without one; the same sequence in every run."""

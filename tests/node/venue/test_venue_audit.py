@@ -73,3 +73,23 @@ async def test_the_books_carry_the_timeline(venue):
     assert 0 <= closed[0].duration_ms < 5000
     await client.control("price", symbol="XRPUSDT", price="2.3000")
     assert protection_gaps(await client.books()) == closed, "the stop's own fill opens no gap"
+
+
+async def test_the_log_tells_requests_and_events_in_order(venue):
+    client = venue.client
+    await client.control("price", symbol="XRPUSDT", price="2.5000")
+    await client.order("XRPUSDT", "BUY", "MARKET", "100", newClientOrderId="logged")
+    await client.error("DELETE", "/fapi/v1/order", symbol="XRPUSDT", orderId=1)
+    async with venue.session.get(f"{venue.http}/argonaut/log") as response:
+        log = await response.json()
+    told = [(e["kind"], e.get("endpoint") or e["event"]["e"], e.get("code")) for e in log]
+    assert told == [
+        ("event", "ORDER_TRADE_UPDATE", None),
+        ("event", "ACCOUNT_UPDATE", None),
+        ("event", "ORDER_TRADE_UPDATE", None),
+        ("request", "POST /fapi/v1/order", 0),
+        ("request", "DELETE /fapi/v1/order", -2011),
+    ]
+    assert log[3]["client_id"] == "logged"
+    async with venue.session.get(f"{venue.http}/argonaut/log?after={log[-2]['number']}") as response:
+        assert [e["code"] for e in await response.json()] == [-2011]
