@@ -127,6 +127,7 @@ class _LiveRun:
         self._replay: ReplayResult | None = None
         self._failure: str | None = None
         self._stopped_by: str | None = None
+        self._start_secs = _START_GRACE_SECS
 
     async def run(self) -> Summary:
         """Run to the end."""
@@ -219,9 +220,9 @@ class _LiveRun:
                 base_url=self._session.urls.http,
             ),
         )
-        node = TradingNode(
-            config=trading_node_config(config, mode, data_client, exec_client), loop=asyncio.get_running_loop()
-        )
+        node_config = trading_node_config(config, mode, data_client, exec_client)
+        self._start_secs = node_config.timeout_connection + node_config.timeout_reconciliation + _START_GRACE_SECS
+        node = TradingNode(config=node_config, loop=asyncio.get_running_loop())
         node.add_data_client_factory(VENUE, ArgonautBinanceLiveDataClientFactory)
         node.add_exec_client_factory(VENUE, ArgonautBinanceLiveExecClientFactory)
         node.build()
@@ -257,9 +258,8 @@ class _LiveRun:
 
     async def _started(self, node: TradingNode, running: "asyncio.Task[None]") -> bool:
         """Wait until the trader runs; a node that does not get there is a failure, never a zombie."""
-        config = node.kernel._config  # noqa: SLF001 - read only; the kernel offers no accessor
-        patience = config.timeout_connection + config.timeout_reconciliation + _START_GRACE_SECS
-        if await self._until(lambda: node.trader.is_running or running.done(), patience) and not running.done():
+        settled = await self._until(lambda: node.trader.is_running or running.done(), self._start_secs)
+        if settled and not running.done():
             return True
         if self._stopped_by is None:
             self._failure = "the node did not start: see the log above"
