@@ -19,8 +19,8 @@ from strategies.registry import lookup
 from strategies.sizing import MarginRatio, RiskFraction
 from strategies.yaml_config import FrozenConfig, load_yaml
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-NonNegative = Annotated[float, msgspec.Meta(ge=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
+NonNegative = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Leverage = Annotated[int, msgspec.Meta(ge=1, le=125)]
 Symbol = Annotated[str, msgspec.Meta(pattern="^[A-Z0-9]{4,20}$")]
@@ -114,7 +114,7 @@ class FeesConfig(FrozenConfig, frozen=True):
                 rate = Decimal(getattr(self, name))
             except ArithmeticError:
                 raise ValueError(f"{name}: {getattr(self, name)!r} is not a decimal number") from None
-            if not Decimal("-0.01") <= rate <= Decimal("0.05"):
+            if not rate.is_finite() or not Decimal("-0.01") <= rate <= Decimal("0.05"):
                 raise ValueError(f"{name}: {rate} is not a plausible fee fraction (0.0004 means 0.04 %)")
 
 
@@ -208,7 +208,7 @@ class NodeConfig(FrozenConfig, frozen=True):
     environment: Environment = "venue"
     trader_id: Annotated[str, msgspec.Meta(pattern="^[A-Z]+-[0-9]+$")] = "ARGONAUT-001"
     context: tuple[Symbol, ...] = ("BTCUSDT", "ETHUSDT")
-    interval: Literal["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "1d"] = "15m"
+    interval: Literal["1m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d"] = "15m"
     catalog: str = "var/catalog"
     journal: str = "sqlite:///var/journal.sqlite"
     venue: str | None = None

@@ -15,6 +15,8 @@ from strategies.records import TradeRecord
 
 DAYS_PER_YEAR = 365
 _DAY_NS = 86_400_000_000_000
+_NOTHING = 1e-9
+"""USDT below which a sum of losses is rounding, not a loss to divide by."""
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,8 +124,8 @@ def compute(
         wins=len(wins),
         losses=len(losses),
         win_rate=len(wins) / len(nets) if nets else None,
-        profit_factor=sum(wins) / lost if lost > 0 else None,
-        payoff=(sum(wins) / len(wins)) / (lost / len(losses)) if wins and lost > 0 else None,
+        profit_factor=sum(wins) / lost if lost > _NOTHING else None,
+        payoff=(sum(wins) / len(wins)) / (lost / len(losses)) if wins and lost > _NOTHING else None,
         expectancy=sum(nets) / len(nets) if nets else None,
         gross_pnl=sum(t.gross_pnl for t in trades),
         fees=sum(t.fees for t in trades),
