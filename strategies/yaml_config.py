@@ -33,7 +33,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-# YAML 1.1 reads `off`, `no`, `on` as booleans and 2025-09-01 as a date; people mean words and text. As YAML 1.2 does it.
+# YAML 1.1 reads `off`, `no`, `on` as booleans and 2025-09-01 as a date; people mean words and text, as in YAML 1.2.
 _UniqueKeyLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in _YAML_1_1_ONLY]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()

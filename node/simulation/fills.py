@@ -2,8 +2,8 @@
 Slippage and fees of a backtest, by the same arithmetic as the simulated venue.
 
 A market order fills at the last price moved against it by ``market_bps``. A triggered stop or target fills at its
-trigger price, or at the bar's open when the bar opens beyond it, moved by ``trigger_bps``. The book is deep: on bar data the
-engine would otherwise fill only a quarter of the bar's volume at the price and the rest one tick worse.
+trigger price, or at the bar's open when the bar opens beyond it, moved by ``trigger_bps``. The book is deep: on bar
+data the engine would otherwise fill only a quarter of the bar's volume at the price and the rest one tick worse.
 """
 
 from decimal import Decimal

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from strategies.errors import ConfigError
@@ -16,7 +17,7 @@ class Inner(FrozenConfig, frozen=True):
 class Outer(FrozenConfig, frozen=True):
     inner: Inner = Inner()
     count: int = 1
-    many: dict[str, Inner] = {}
+    many: dict[str, Inner] = msgspec.field(default_factory=dict)
     start: str | None = None
 
 
