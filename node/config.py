@@ -5,7 +5,7 @@ Relative paths of other *configuration* files are relative to the file that name
 journals are relative to the working directory. Rates are fractions (0.0004), basis points where a key ends in ``_bps``.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +18,8 @@ from strategies.protection import ProtectionConfig
 from strategies.registry import lookup
 from strategies.sizing import MarginRatio, RiskFraction
 from strategies.yaml_config import FrozenConfig, load_yaml
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 NonNegative = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
@@ -275,10 +277,10 @@ def parse_time(text: str, what: str) -> int:
     """
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ConfigError(f"{what}: {text!r} is not a date or time such as 2025-09-01 or 2025-09-01T08:00Z") from None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1_000
 
 
 def format_time(nanos: int | None) -> str | None:
