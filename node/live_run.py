@@ -19,6 +19,7 @@ from nautilus_trader.live.node import TradingNode
 from actors.ledger import RestoredLedger
 from actors.risk_state import ACCOUNT, Latch, RestoredRisk
 from catalog.instruments import instrument_id
+from catalog.sample import describe
 from node.assembly import VENUE, Mode, trading_node_config
 from node.binance.barrier import ReplayBarrier, ReplayOutcome, ReplayResult, execution_client
 from node.binance.config import BinanceSettings, client_configs
@@ -153,6 +154,7 @@ class _LiveRun:
                 stopped_by=self._stopped_by,
                 set_aside=set_aside,
                 start_balance=self._session.start_balance,
+                sample=describe(Path(self._config.catalog)),
                 seconds=time.monotonic() - started,
             )
         finally:

@@ -14,6 +14,7 @@ import msgspec
 from rich.console import Console
 
 from catalog.instruments import instrument_id
+from catalog.sample import SampleInfo
 from node.binance.barrier import ReplayResult
 from node.journal import Journal
 from node.report import counts_table, record_to_plain, trades_table
@@ -62,6 +63,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     failure: str | None
     stopped_by: str | None
     set_aside: str | None
+    data_source: str
+    synthetic: bool
     seconds: float
     market_end: int | None
     barriers: int
@@ -96,6 +99,7 @@ def summarize(
     set_aside: str | None,
     start_balance: float,
     seconds: float,
+    sample: SampleInfo | None,
 ) -> Summary:
     """Return the summary of a run against the simulated venue."""
     fills = sorted(journal.fills(), key=_venue_order)
@@ -110,6 +114,8 @@ def summarize(
         failure=failure,
         stopped_by=stopped_by,
         set_aside=set_aside,
+        data_source="catalog" if sample is None else sample.description,
+        synthetic=sample is not None and sample.synthetic,
         seconds=seconds,
         market_end=books["market_time_ms"],
         barriers=0 if replay is None else replay.barriers,
@@ -260,7 +266,9 @@ def print_summary(summary: Summary, out: TextIO) -> None:
     console = Console(file=out, highlight=False, width=None if out.isatty() else 120)
     state = "[bold green]passed[/]" if summary.passed else "[bold red]FAILED[/]"
     ended = f" (stopped by {summary.stopped_by})" if summary.stopped_by else ""
-    console.print(f"[bold]Live run on the simulated venue[/]: {state}{ended}, {summary.seconds:.1f} s")
+    label = " [bold red]SYNTHETIC DATA[/]" if summary.synthetic else ""
+    console.print(f"[bold]Live run on the simulated venue[/]: {state}{ended}, {summary.seconds:.1f} s{label}")
+    console.print(f"  data: {summary.data_source}")
     if summary.set_aside:
         console.print(f"  the journal of another venue session was set aside: {summary.set_aside}")
     trades = [_Row(t) for t in summary.trades]
