@@ -13,6 +13,8 @@ import math
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import msgspec
+
 from actors.gate import Gate, GateConfig
 from actors.model_folder import LoadedModel, ModelFault, ModelFolderError, ModelInputError, folder_state, load_model
 from strategies.kernel.columns import FEATURE_SCHEMA
@@ -25,6 +27,7 @@ _REASON_OF_FAULT = {
     ModelFault.EXPIRED: Reason.ML_EXPIRED,
     ModelFault.SCHEMA_MISMATCH: Reason.ML_SCHEMA_MISMATCH,
     ModelFault.FEATURE_MISMATCH: Reason.ML_SCHEMA_MISMATCH,
+    ModelFault.LEVELS_MISMATCH: Reason.ML_LEVELS_MISMATCH,
 }
 
 
@@ -38,11 +41,14 @@ class MlFilterConfig(GateConfig, kw_only=True, frozen=True):
         Model folder, as written by ``python -m research.train``.
     mode : {'shadow', 'enforce'}
         Whether the gate only watches or blocks.
+    levels : dict of venue symbol to (stop, target)
+        Distances traded, in ATR. A model labelled with others answers another question and is refused.
 
     """
 
     model_dir: str
     mode: Literal["shadow", "enforce"] = "enforce"
+    levels: dict[str, tuple[float, float]] = msgspec.field(default_factory=dict)
 
 
 class MlFilter(Gate):
@@ -132,6 +138,7 @@ class MlFilter(Gate):
         self._folder_state = folder_state(self._folder)
         try:
             model = load_model(self._folder, schema=FEATURE_SCHEMA, market_time_ns=market_time)
+            self._check_levels(model)
         except ModelFolderError as e:
             self._refuse(e, market_time)
             return
@@ -139,6 +146,20 @@ class MlFilter(Gate):
             text = f"model {self._model.fingerprint[:12]} replaced by {model.fingerprint[:12]}"
             self._incident("info", "model_replaced", model.fingerprint, text, market_time)
         self._model, self._refusal = model, None
+
+    def _check_levels(self, model: LoadedModel) -> None:
+        for symbol, (stop, target) in self.config.levels.items():
+            labelled = model.manifest.strategy.get(symbol)
+            if labelled is None:
+                text = f"the model was not labelled for {symbol}"
+            elif (labelled["stop_atr"], labelled["target_atr"]) == (stop, target):
+                continue
+            else:
+                text = (
+                    f"{symbol} trades stop {stop:g} and target {target:g} ATR, the model was labelled with "
+                    f"{labelled['stop_atr']:g} and {labelled['target_atr']:g}: train it anew"
+                )
+            raise ModelFolderError(self._folder, ModelFault.LEVELS_MISMATCH, text)
 
     def _refuse(self, error: ModelFolderError, market_time: int | None) -> None:
         self._refusal = error

@@ -51,6 +51,7 @@ class ModelFault(StrEnum):
     HASH_MISMATCH = "hash_mismatch"
     SCHEMA_MISMATCH = "schema_mismatch"
     FEATURE_MISMATCH = "feature_mismatch"
+    LEVELS_MISMATCH = "levels_mismatch"
     SELF_TEST = "self_test"
     EXPIRED = "expired"
 

@@ -114,7 +114,12 @@ def components(config: NodeConfig, mode: Mode) -> tuple[list[ImportableActorConf
         actors.append(
             _actor(
                 "actors.ml_filter:MlFilter",
-                MlFilterConfig(component_id="MlFilter", model_dir=config.gate.model_dir, mode=config.gate.mode),
+                MlFilterConfig(
+                    component_id="MlFilter",
+                    model_dir=config.gate.model_dir,
+                    mode=config.gate.mode,
+                    levels={s: _levels(config, s) for s in config.symbols},
+                ),
             )
         )
     limits = config.risk.limits
@@ -139,6 +144,11 @@ def components(config: NodeConfig, mode: Mode) -> tuple[list[ImportableActorConf
     if mode.poller is not None:
         actors.append(_actor("node.binance.side_data:FundingPoller", mode.poller))
     return actors, [_strategy(config, symbol, mode) for symbol in config.symbols]
+
+
+def _levels(config: NodeConfig, symbol: str) -> tuple[float, float]:
+    params = load_params(Path(config.strategy.file), symbol)
+    return params.stop_atr, params.target_atr
 
 
 def _strategy(config: NodeConfig, symbol: str, mode: Mode) -> ImportableStrategyConfig:

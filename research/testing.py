@@ -78,7 +78,7 @@ def small_model(
         trained_until=format_time(trained_until_ns),
         valid_until=format_time(valid_until_ns),
         data={"source": {"description": "seeded noise", "synthetic": True}},
-        strategy={},
+        strategy={"XRPUSDT": {"stop_atr": 1.5, "target_atr": 4.0}},
         training={},
         metrics={},
         parity={},

@@ -49,6 +49,7 @@ class Reason(StrEnum):
     ML_BELOW_THRESHOLD = "ml_below_threshold"
     ML_NO_MODEL = "ml_no_model"
     ML_BROKEN_MODEL = "ml_broken_model"
+    ML_LEVELS_MISMATCH = "ml_levels_mismatch"
     ML_EXPIRED = "ml_expired"
     ML_SCHEMA_MISMATCH = "ml_schema_mismatch"
     ML_BAD_INPUT = "ml_bad_input"

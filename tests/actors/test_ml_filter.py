@@ -107,6 +107,22 @@ def test_enforce_blocks_below_the_threshold_and_says_the_score(bench, folder):
     assert gate.model.fingerprint[:12] in good.detail
 
 
+@pytest.mark.parametrize(
+    ("levels", "reason"),
+    [
+        ({"XRPUSDT": (1.5, 4.0)}, Reason.PASSED),
+        ({"XRPUSDT": (1.5, 3.0)}, Reason.ML_LEVELS_MISMATCH),
+        ({"BTCUSDT": (1.5, 4.0)}, Reason.ML_LEVELS_MISMATCH),
+    ],
+)
+def test_a_model_labelled_with_other_levels_is_refused(bench, folder, levels, reason):
+    bench.start(MlFilter(MlFilterConfig(model_dir=str(folder), levels=levels)))
+    verdict = bench.ask(_signal(1, **GOOD))
+    assert verdict.reason == reason
+    assert verdict.passed == (reason is Reason.PASSED)
+    assert [i.code for i in bench.incidents] == ([] if verdict.passed else ["model_refused"])
+
+
 def test_shadow_passes_what_it_would_block(bench, folder):
     _gate(bench, folder, "shadow")
     good, bad = bench.ask(_signal(1, **GOOD)), bench.ask(_signal(2, **BAD))
