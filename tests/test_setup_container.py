@@ -132,6 +132,13 @@ def test_example_environment_names_only_what_the_code_reads_and_no_value():
     assert [name for name in pairs if f'"{name}"' not in code] == []
 
 
+def test_ci_runs_the_tests_as_make_does():
+    (recipe,) = re.findall(r"^test:.*\n\t@\$\(PY\) (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    script = (ROOT / ".ci/run").read_text().splitlines()
+    assert script[-1] == f"exec .venv/bin/python {recipe}"
+    assert "make --no-print-directory lint" in script
+
+
 @pytest.mark.parametrize("script", [".ci/run", "scripts/setup.sh"])
 def test_scripts_are_valid_and_stop_at_the_first_error(script):
     path = ROOT / script
