@@ -33,6 +33,7 @@ from strategies.protection import ExitReason, Plan, Protection, ProtectionConfig
 CONTROL_TOPIC = "argonaut.control"
 FUNDING_READY_TOPIC = "argonaut.funding_ready"
 _CONTEXT_TIMER = "context"
+_ANSWER_WITHIN_NS = 60_000_000_000
 _FLATTENING = {
     "flatten": ExitReason.FLATTEN,
     "kill": ExitReason.FLATTEN,
@@ -125,6 +126,7 @@ class SignalStrategy(Strategy):
         self._after_flat: tuple[Wish, int] | None = None
         self._history: list[tuple[str, int, tuple[float, float, float, float, float]]] = []
         self._awaited: set[Any] = set()
+        self._asked_ns = 0
         self._funding_ready = not config.wait_for_funding
         self._warming = config.history_bars > 0
         self._gap_from: int | None = None
@@ -207,6 +209,9 @@ class SignalStrategy(Strategy):
         item = (bar.bar_type.instrument_id.symbol.value, bar_close_ns(bar), _values(bar))
         if self._warming or self._gap_from is not None:
             self._history.append(item)
+            if item[0] == self._id.symbol.value:
+                self._protection.on_bar()  # protection does not wait for history
+                self._ask_again(item[1])
             return
         if self._is_gap(item):
             self._gap_from = self._sync.last_close_ns
@@ -403,6 +408,7 @@ class SignalStrategy(Strategy):
     def _request(self, start_ns: int, end_ns: int) -> None:
         types = tuple(dict.fromkeys((*self.config.context_bar_types, self.config.bar_type)))
         self._awaited = set(types)
+        self._asked_ns = self.clock.timestamp_ns()
         for bar_type in types:
             self.request_bars(
                 bar_type,
@@ -410,6 +416,17 @@ class SignalStrategy(Strategy):
                 end=pd.Timestamp(end_ns, tz="UTC").to_pydatetime(),
                 callback=lambda _, bar_type=bar_type: self._on_history_complete(bar_type),
             )
+
+    def _ask_again(self, close_ns: int) -> None:
+        """A request that failed is never answered: ask anew, in live trading, once per bar."""
+        if not self._awaited or self.clock.timestamp_ns() - self._asked_ns < _ANSWER_WITHIN_NS:
+            return
+        missing = ", ".join(str(b) for b in self._awaited)
+        self._report("warning", "history_missing", f"no answer for {missing}: asking again")
+        if self._gap_from is not None:
+            self._request(self._gap_from, close_ns)
+        else:
+            self._request_history()
 
     def _on_history_complete(self, bar_type: BarType) -> None:
         self._awaited.discard(bar_type)

@@ -149,6 +149,7 @@ class TestHistory:
 
         def request(start, end):
             asked.append((start, end))
+            run.strategy._asked_ns = run.strategy.clock.timestamp_ns()
             run.strategy._awaited = {run.strategy.config.bar_type}
 
         run.strategy._request = request
@@ -172,7 +173,7 @@ class TestHistory:
         run = self.make(history_end_ns=START)
         run.strategy.actions = {2: self.answer([1.0] * 6, -4)}
         run.go()
-        assert self.asked == [(START - 4 * BAR_NS, START)]
+        assert self.asked[0] == (START - 4 * BAR_NS, START)
         closes = [r.close_ns for r in run.strategy.rows]
         assert closes == [close_of(i) for i in range(-4, 8)]
         assert signal_bars(run) == [2, 3, 4, 5, 6, 7], "of what came while warming only the newest bar may decide"
@@ -183,6 +184,24 @@ class TestHistory:
         assert run.signals == []
         assert not run.strategy.ready
         assert run.strategy.rows == []
+        assert len(self.asked) == 8, "at the start, which is the first bar, and on every later bar"
+        assert set(run.incidents) == {("warning", "history_missing")}
+
+    def test_a_gap_whose_request_failed_is_asked_for_again(self):
+        run = self.make(history_end_ns=START, skip=(3,))
+        run.strategy.actions = {0: self.answer([1.0] * 4, -4), 6: self.answer([1.0] * 3, 3)}
+        run.go()
+        assert self.asked[-2:] == [(close_of(2), close_of(5)), (close_of(2), close_of(6))]
+        assert [r.close_ns for r in run.strategy.rows] == [close_of(i) for i in range(-4, 8)]
+        assert ("warning", "history_missing") in run.incidents
+
+    def test_protection_does_not_wait_for_history(self):
+        run = self.make(emergency=(0.9, 1.2))
+        seen = []
+        real = run.strategy.protection.on_bar
+        run.strategy.protection.on_bar = lambda: (seen.append(1), real())
+        run.go()
+        assert len(seen) == 8
 
     def test_history_is_held_until_funding_is_known(self):
         run = self.make(history_end_ns=START, wait_for_funding=True)
@@ -200,7 +219,7 @@ class TestHistory:
         run = self.make(history_end_ns=START, skip=(4,))
         run.strategy.actions = {0: self.answer([1.0] * 4, -4), 6: self.answer([1.0] * 2, 4)}
         run.go()
-        assert self.asked[1] == (close_of(3), close_of(5))
+        assert (close_of(3), close_of(5)) in self.asked
         closes = [r.close_ns for r in run.strategy.rows]
         assert closes == [close_of(i) for i in range(-4, 8)]
         assert ("warning", "bar_gap") in run.incidents
