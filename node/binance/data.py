@@ -5,7 +5,7 @@ import asyncio
 from nautilus_trader.adapters.binance.futures.data import BinanceFuturesDataClient
 from nautilus_trader.adapters.binance.http.error import BinanceError
 
-from node.binance.http import outcome_unknown
+from node.binance.http import transient
 from node.binance.incidents import publish_incident
 
 CONNECT_DELAYS_SECS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -35,7 +35,7 @@ class ArgonautBinanceFuturesDataClient(BinanceFuturesDataClient):
             try:
                 await super()._connect()
             except BinanceError as e:
-                if not outcome_unknown(e):
+                if not transient(e):
                     raise
                 self._log.warning(f"Connect failed ({e}), trying again in {delay} s")
                 await asyncio.sleep(delay)

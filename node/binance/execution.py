@@ -39,6 +39,8 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
     before_entry : Callable[[], Awaitable[bool]] or None
         Awaited before an order that opens a position is sent; False denies it. The node writes its journal here: what
         was decided is on disk before anybody can act on it. Orders that close or protect never wait.
+    entry_hold : Callable[[], str or None] or None
+        Asked before that: a reason why nothing may be opened now (clock, user stream, Redis), or None.
 
     """
 
@@ -46,12 +48,14 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
         super().__init__(client=client, **kwargs)
         self.user_messages = 0
         self.before_entry: Callable[[], Awaitable[bool]] | None = None
+        self.entry_hold: Callable[[], str | None] | None = None
         # Two strategies that decide on the same bar send concurrently, and the venue sees either order first. In a
         # replay that would be a difference to the backtest; in live trading a stop must not queue behind an entry.
         self._turn: AbstractAsyncContextManager[Any] = (
             asyncio.Lock() if kwargs["config"].lift_rate_limits else nullcontext()
         )
         self._unknown_kinds: set[str] = set()
+        client.budget.on_blocked = lambda code, message: self._incident("warning", code, message)
         self._funding = FundingReporter(self, http=client, msgbus=self._msgbus, clock=self._clock)
         self._own_handlers = {
             "ACCOUNT_UPDATE": self._on_account_update,
@@ -63,17 +67,26 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
     async def _submit_order(self, command: Any) -> None:
         """Send an order; in a replay one after the other, in the order they were decided."""
         async with self._turn:
-            if self.before_entry is not None and not command.order.is_reduce_only and not await self.before_entry():
+            refusal = None if command.order.is_reduce_only else await self._refusal()
+            if refusal is not None:
                 order = command.order
                 self.generate_order_denied(
                     strategy_id=order.strategy_id,
                     instrument_id=order.instrument_id,
                     client_order_id=order.client_order_id,
-                    reason="JOURNAL_UNAVAILABLE",
+                    reason=refusal,
                     ts_event=self._clock.timestamp_ns(),
                 )
                 return
             await super()._submit_order(command)
+
+    async def _refusal(self) -> str | None:
+        held = self.entry_hold() if self.entry_hold is not None else None
+        if held is not None:
+            return f"ENTRIES_HELD: {held}"
+        if self.before_entry is not None and not await self.before_entry():
+            return "JOURNAL_UNAVAILABLE"
+        return None
 
     async def _cancel_order(self, command: Any) -> None:
         """Cancel an order; in a replay in turn with the others."""

@@ -31,6 +31,7 @@ from nautilus_trader.common.component import LiveClock, MessageBus
 from nautilus_trader.core.nautilus_pyo3 import Quota
 from nautilus_trader.live.factories import LiveDataClientFactory, LiveExecClientFactory
 
+from node.binance.budget import RequestBudget
 from node.binance.config import ArgonautDataClientConfig, ArgonautExecClientConfig
 from node.binance.data import ArgonautBinanceFuturesDataClient
 from node.binance.execution import ArgonautBinanceFuturesExecutionClient
@@ -192,6 +193,7 @@ def _http_client(
         default_quota=None if lift_rate_limits else default,
         ed25519_private_key=api_secret if ed25519 else None,
         proxy_url=proxy_url,
+        budget=RequestBudget(None) if lift_rate_limits else RequestBudget(),
     )
 
 

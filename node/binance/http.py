@@ -2,8 +2,9 @@
 The one HTTP client that the data and the execution client of a node share, and what its errors mean.
 
 The stock client has no time-out (a frozen venue hangs every request for minutes), lets transport errors escape the
-adapter's own error handling, and writes signatures and listen keys to the debug log (`knowledge/live-binance.md` §4
-F11/F12). This one corrects the three and leaves signing, quotas and the exception types as they are.
+adapter's own error handling, writes signatures and listen keys to the debug log, and ignores Retry-After
+(`knowledge/live-binance.md` §4 F5/F11/F12). This one corrects the four and leaves signing, quotas and the exception
+types as they are.
 """
 
 import ipaddress
@@ -23,6 +24,7 @@ from nautilus_trader.core.nautilus_pyo3 import (
     Quota,
 )
 
+from node.binance.budget import HeldBackError, RequestBudget, purpose_of, weight_of
 from strategies.errors import ConfigError
 
 UNREACHABLE = 0
@@ -30,6 +32,9 @@ UNREACHABLE = 0
 
 _SECRET_PARAMETERS = re.compile(r"(?<![A-Za-z])(signature|listenKey)=[^&]*")
 _JSON_STARTS = b'{["-0123456789tfn'
+
+TOO_MANY_REQUESTS = -1003
+TIMESTAMP_OUT_OF_WINDOW = -1021
 
 # Binance's words for "the request may or may not have been executed".
 _UNKNOWN_CODES = frozenset({-1000, -1001, -1006, -1007})
@@ -64,6 +69,15 @@ def outcome_unknown(error: BaseException) -> bool:
     return isinstance(error, (HttpError, HttpTimeoutError, msgspec.MsgspecError, OSError))
 
 
+def transient(error: BaseException) -> bool:
+    """Whether asking the same question again later may succeed: an unknown outcome, a rate limit or a clock hiccup."""
+    if outcome_unknown(error):
+        return True
+    return isinstance(error, BinanceError) and (
+        error.status in {418, 429} or error_code(error) in {TOO_MANY_REQUESTS, TIMESTAMP_OUT_OF_WINDOW}
+    )
+
+
 def is_loopback(url: str) -> bool:
     """Whether the host of `url` is this machine."""
     host = urlsplit(url).hostname or ""
@@ -77,7 +91,7 @@ def is_loopback(url: str) -> bool:
 
 class ArgonautBinanceHttpClient(BinanceHttpClient):
     """
-    The adapter's HTTP client with a time-out, transport errors as ``BinanceServerError`` and a clean log.
+    The adapter's HTTP client with a time-out, transport errors as ``BinanceServerError``, a clean log and one budget.
 
     Parameters
     ----------
@@ -97,6 +111,15 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
         PEM or base64 PKCS#8 key.
     proxy_url : str or None
         HTTP proxy.
+    budget : RequestBudget or None
+        Who may still send; None: the exchange's own limits.
+
+    Attributes
+    ----------
+    budget : RequestBudget
+        Shared by everything that uses this client.
+    used_weight : int or None
+        Weight used in the current minute as the venue last told it.
 
     """
 
@@ -112,6 +135,7 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
         default_quota: Quota | None,
         ed25519_private_key: str | None = None,
         proxy_url: str | None = None,
+        budget: RequestBudget | None = None,
     ) -> None:
         if timeout_secs < 1:
             raise ConfigError(f"http_timeout_secs: must be at least 1, was {timeout_secs}")
@@ -132,7 +156,27 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
             timeout_secs=timeout_secs,
             proxy_url=proxy_url,
         )
+        self.budget = RequestBudget() if budget is None else budget
         self.used_weight: int | None = None
+
+    async def sign_request(
+        self,
+        http_method: HttpMethod,
+        url_path: str,
+        payload: dict[str, str] | None = None,
+        ratelimiter_keys: list[str] | None = None,
+    ) -> Any:
+        """
+        Sign and send one request and return the body. Error contract: see :meth:`send_request`.
+
+        Signed after it was admitted: a question that had to wait would otherwise carry a time stamp of before.
+        """
+        signed = {} if payload is None else payload
+        weight = await self._admit(http_method, url_path, signed)
+        if "timestamp" in signed:
+            signed["timestamp"] = str(self._clock.timestamp_ms())
+        signed["signature"] = self._get_sign(self._prepare_params(signed))
+        return await self._send(http_method, url_path, signed, ratelimiter_keys, weight)
 
     async def send_request(
         self,
@@ -145,12 +189,57 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
         Send one request and return the body.
 
         Error contract: propagate. ``BinanceClientError`` for 4xx; ``BinanceServerError`` for 5xx, for an answer that
-        is not JSON, and with status 0 and code -1007 for no answer within the time-out.
+        is not JSON, and with status 0 and code -1007 for no answer within the time-out. ``BinanceClientError`` with
+        status 429 and code -1003 also for a request that was held back and never sent (see `RequestBudget`).
         """
+        weight = await self._admit(http_method, url_path, payload)
+        return await self._send(http_method, url_path, payload, ratelimiter_keys, weight)
+
+    async def _admit(self, http_method: HttpMethod, url_path: str, payload: dict[str, str] | None) -> int:
+        method = _method(http_method)
+        weight = weight_of(url_path, payload)
+        try:
+            await self.budget.admit(purpose_of(method, url_path, payload), weight)
+        except HeldBackError as e:
+            message = {"code": TOO_MANY_REQUESTS, "msg": f"{method} {url_path}: {e}"}
+            raise BinanceClientError(status=429, message=message, headers={}) from None
+        return weight
+
+    async def _send(
+        self,
+        http_method: HttpMethod,
+        url_path: str,
+        payload: dict[str, str] | None,
+        ratelimiter_keys: list[str] | None,
+        weight: int,
+    ) -> bytes:
+        status, headers, body = UNREACHABLE, {}, b""
+        try:
+            response = await self._exchange(http_method, url_path, payload, ratelimiter_keys)
+            status, headers, body = response.status, response.headers, response.body
+        finally:
+            told = self.budget.answered(weight, status, headers, body if status in {418, 429} else b"")
+        self.used_weight = self.used_weight if told is None else told
+        if status >= 400:
+            kind = BinanceServerError if status >= 500 else BinanceClientError
+            raise kind(status=status, message=_error_message(body), headers=headers)
+        start = body.lstrip(b" \t\n\r")[:1]
+        if start and start not in _JSON_STARTS:
+            text = f"answer is not JSON (HTTP {status}): {body[:200].decode(errors='replace')}"
+            raise BinanceServerError(status=status, message=text, headers=headers)
+        return body
+
+    async def _exchange(
+        self,
+        http_method: HttpMethod,
+        url_path: str,
+        payload: dict[str, str] | None,
+        ratelimiter_keys: list[str] | None,
+    ) -> Any:
         target = f"{url_path}?{urlencode(payload)}" if payload else url_path
         self._log.debug(_SECRET_PARAMETERS.sub(r"\1=…", target))
         try:
-            response = await self._client.request(
+            return await self._client.request(
                 http_method,
                 url=self._base_url + target,
                 headers=self._headers,
@@ -159,23 +248,12 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
         except (HttpTimeoutError, HttpError) as e:
             # The text of a transport error repeats the URL, signature included.
             reason = "timed out" if isinstance(e, HttpTimeoutError) else "transport error"
-            message = {"code": -1007, "msg": f"{http_method} {url_path}: {reason}, no answer from the venue"}
+            message = {"code": -1007, "msg": f"{_method(http_method)} {url_path}: {reason}, no answer from the venue"}
             raise BinanceServerError(status=UNREACHABLE, message=message, headers={}) from None
-        self._read_weight(response.headers)
-        body: bytes = response.body
-        if response.status >= 400:
-            kind = BinanceServerError if response.status >= 500 else BinanceClientError
-            raise kind(status=response.status, message=_error_message(body), headers=response.headers)
-        start = body.lstrip(b" \t\n\r")[:1]
-        if start and start not in _JSON_STARTS:
-            text = f"answer is not JSON (HTTP {response.status}): {body[:200].decode(errors='replace')}"
-            raise BinanceServerError(status=response.status, message=text, headers=response.headers)
-        return body
 
-    def _read_weight(self, headers: dict[str, Any]) -> None:
-        weight = next((v for k, v in headers.items() if k.lower() == "x-mbx-used-weight-1m"), None)
-        if weight is not None and str(weight).isdigit():
-            self.used_weight = int(weight)
+
+def _method(method: HttpMethod) -> str:
+    return str(method).rpartition(".")[2].upper()
 
 
 def _error_message(body: bytes) -> Any:

@@ -13,7 +13,7 @@ from nautilus_trader.adapters.binance.http.error import BinanceError
 from nautilus_trader.execution.reports import ExecutionMassStatus
 
 from node.binance.data import CONNECT_DELAYS_SECS
-from node.binance.http import outcome_unknown
+from node.binance.http import transient
 from node.binance.reports import ReportingExecutionClient
 
 RECONCILE_DELAYS_SECS = (0.5, 1.0, 2.0)
@@ -51,7 +51,7 @@ class ReconcilingExecutionClient(ReportingExecutionClient):
                 await super()._connect()
                 break
             except (BinanceError, RuntimeError, TimeoutError) as e:
-                if isinstance(e, BinanceError) and not outcome_unknown(e):
+                if isinstance(e, BinanceError) and not transient(e):
                     raise
                 self._log.warning(f"Connect failed ({e}), trying again in {delay} s")
                 await self._ws_client.disconnect()
@@ -65,6 +65,13 @@ class ReconcilingExecutionClient(ReportingExecutionClient):
             if task is not None:
                 task.cancel()
         await super()._disconnect()
+
+    @property
+    def user_stream_up(self) -> bool:
+        """Whether account events arrive: a socket that is connected and no recovery that has given up."""
+        stream = self._ws_client
+        socket = stream._stream_client  # noqa: SLF001 - upstream offers no other sign
+        return not stream._is_recovery_failed and socket is not None and socket.is_active()  # noqa: SLF001 - as above
 
     async def _watch_user_stream(self) -> None:
         """

@@ -1,0 +1,207 @@
+"""
+Who may still ask the venue something: the request weight of the running minute, and the silence a 429 or 418 orders.
+
+Binance counts weight for the whole address. Who goes on after a 429 is banned (418), and a banned node can no longer
+protect anything. So there is one budget for all requests of the HTTP client, and a part of it that only orders which
+protect, close or cancel may use. Nothing is ever sent a second time by this module.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Mapping
+from enum import Enum, unique
+from typing import Any
+
+WEIGHT_PER_MINUTE = 2_400
+RESERVED_WEIGHT = 400
+"""Weight of each minute that only protective requests may use."""
+LONGEST_WAIT_SECS = 65.0
+"""A question that would have to wait longer fails at once; its caller knows better what to do meanwhile."""
+BAN_SECS = 120.0
+"""Silence after a 418 that does not say how long."""
+
+_MINUTE = 60.0
+_BANNED_UNTIL = re.compile(r"banned until (\d{13})")
+_CANCELS = ("order", "algoOrder", "batchOrders", "allOpenOrders", "algoOpenOrders")
+_ORDERS = ("order", "algoOrder")
+# Weights of the calls the node makes; everything else is counted as 1 until the venue's own count comes back.
+_WEIGHTS = {
+    "/fapi/v2/account": 5,
+    "/fapi/v3/positionRisk": 5,
+    "/fapi/v1/commissionRate": 20,
+    "/fapi/v1/symbolConfig": 5,
+    "/fapi/v1/positionSide/dual": 30,
+    "/fapi/v1/allOrders": 5,
+    "/fapi/v1/userTrades": 5,
+    "/fapi/v1/allAlgoOrders": 5,
+    "/fapi/v1/income": 30,
+    "/fapi/v1/klines": 10,
+}
+_WITHOUT_SYMBOL = {"/fapi/v1/openOrders": 40, "/fapi/v1/openAlgoOrders": 40}
+
+
+@unique
+class Purpose(Enum):
+    """What a request is for, which decides what happens to it when the budget is short."""
+
+    PROTECT = "protect"
+    """Closes, protects or cancels: always sent at once."""
+    ENTER = "enter"
+    """Opens risk: refused at once, because an entry that waits is an entry at another price."""
+    ASK = "ask"
+    """Everything else: waits."""
+
+
+class HeldBackError(Exception):
+    """
+    A request was not sent, and why. Nothing has happened at the venue.
+
+    Attributes
+    ----------
+    wait_secs : float
+        How long it would have had to wait, s.
+
+    """
+
+    def __init__(self, reason: str, wait_secs: float) -> None:
+        super().__init__(reason)
+        self.wait_secs = wait_secs
+
+
+def purpose_of(method: str, path: str, parameters: Mapping[str, Any] | None) -> Purpose:
+    """Return what a request is for, from its method, path and parameters."""
+    name = path.rpartition("/")[2]
+    if method == "DELETE" and name in _CANCELS:
+        return Purpose.PROTECT
+    if method == "POST" and name in _ORDERS:
+        wanted = parameters or {}
+        closes = any(str(wanted.get(key, "")).lower() == "true" for key in ("reduceOnly", "closePosition"))
+        return Purpose.PROTECT if closes else Purpose.ENTER
+    return Purpose.ENTER if method == "PUT" and name in _ORDERS else Purpose.ASK
+
+
+def weight_of(path: str, parameters: Mapping[str, Any] | None) -> int:
+    """Return about how much a request weighs; the venue's count corrects it with the answer."""
+    if path in _WITHOUT_SYMBOL:
+        return 1 if (parameters or {}).get("symbol") else _WITHOUT_SYMBOL[path]
+    return _WEIGHTS.get(path, 1)
+
+
+class RequestBudget:
+    """
+    Admits requests, or not.
+
+    Parameters
+    ----------
+    weight_per_minute : int or None
+        The venue's limit; None: the venue does not enforce one (a replay, where a minute holds days).
+    reserved : int
+        Part of it kept for :attr:`Purpose.PROTECT`.
+    wall : Callable[[], float]
+        Wall clock, s; the venue counts by its minutes.
+    sleep : Callable
+        Waits a number of seconds.
+
+    Attributes
+    ----------
+    on_blocked : Callable[[str, str], None] or None
+        Told ``(code, message)`` once per silence and once per exhausted minute.
+
+    """
+
+    def __init__(
+        self,
+        weight_per_minute: int | None = WEIGHT_PER_MINUTE,
+        reserved: int = RESERVED_WEIGHT,
+        *,
+        wall: Callable[[], float] = time.time,
+        sleep: Callable[[float], Any] = asyncio.sleep,
+    ) -> None:
+        self._limit = weight_per_minute
+        self._reserved = reserved
+        self._wall = wall
+        self._sleep = sleep
+        self._minute = 0
+        self._used = 0
+        self._in_flight = 0
+        self._silent_until = 0.0
+        self._told_minute = -1
+        self.on_blocked: Callable[[str, str], None] | None = None
+
+    @property
+    def used(self) -> int:
+        """Weight used in this minute, requests without an answer included."""
+        self._roll()
+        return self._used + self._in_flight
+
+    @property
+    def silent_secs(self) -> float:
+        """How long the venue still wants silence, s; 0 when it does not."""
+        return max(self._silent_until - self._wall(), 0.0)
+
+    async def admit(self, purpose: Purpose, weight: int) -> None:
+        """
+        Return when a request may be sent, and count it in; :meth:`answered` must follow.
+
+        Raises
+        ------
+        HeldBackError
+            Propagate: an entry while the budget is short, or a question that would wait too long.
+
+        """
+        while purpose is not Purpose.PROTECT:
+            wait = max(self.silent_secs, self._until_headroom(weight))
+            if wait <= 0:
+                break
+            reason = "the venue asked for silence" if self.silent_secs else "request weight of this minute is used up"
+            if purpose is Purpose.ENTER or wait > LONGEST_WAIT_SECS:
+                raise HeldBackError(f"not sent: {reason} for another {wait:.1f} s", wait)
+            await self._sleep(wait)
+        self._roll()
+        self._in_flight += weight
+
+    def answered(self, weight: int, status: int, headers: Mapping[str, Any], body: bytes = b"") -> int | None:
+        """Take an answer (status 0: none came) into account; return the venue's own weight count if it told one."""
+        self._roll()
+        self._in_flight -= weight
+        found = {str(k).lower(): str(v) for k, v in headers.items()}
+        told = found.get("x-mbx-used-weight-1m", "")
+        self._used = int(told) if told.isdigit() else self._used + weight
+        if status in (418, 429):
+            self._begin_silence(status, found.get("retry-after", ""), body)
+        return int(told) if told.isdigit() else None
+
+    def _begin_silence(self, status: int, retry_after: str, body: bytes) -> None:
+        now = self._wall()
+        banned = _BANNED_UNTIL.search(body.decode(errors="replace"))
+        if retry_after.replace(".", "", 1).isdigit():
+            until = now + float(retry_after)
+        elif banned is not None:
+            until = int(banned[1]) / 1000
+        else:
+            until = now + BAN_SECS if status == 418 else (now // _MINUTE + 1) * _MINUTE
+        fresh = self._silent_until <= now
+        self._silent_until = max(self._silent_until, until)
+        if fresh:
+            text = f"HTTP {status}: only orders that protect or close are sent for the next {until - now:.0f} s"
+            self._tell("VENUE_BANNED" if status == 418 else "VENUE_RATE_LIMIT", text)
+
+    def _until_headroom(self, weight: int) -> float:
+        if self._limit is None or self.used + weight <= self._limit - self._reserved:
+            return 0.0
+        if self._told_minute != self._minute:
+            self._told_minute = self._minute
+            text = f"{self.used} of {self._limit} request weight used: the rest of the minute is kept for protection"
+            self._tell("REQUEST_WEIGHT_LOW", text)
+        return (self._minute + 1) * _MINUTE - self._wall()
+
+    def _tell(self, code: str, message: str) -> None:
+        if self.on_blocked is not None:
+            self.on_blocked(code, message)
+
+    def _roll(self) -> None:
+        minute = int(self._wall() // _MINUTE)
+        if minute != self._minute:
+            self._minute = minute
+            self._used = 0

@@ -1,0 +1,186 @@
+"""One budget for all requests: weight by the venue's own count, silence after 429 and 418, protection before all."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiohttp import web
+from nautilus_trader.adapters.binance.http.error import BinanceClientError
+from nautilus_trader.common.component import LiveClock
+from nautilus_trader.core.nautilus_pyo3 import HttpMethod
+
+from node.binance.budget import BAN_SECS, HeldBackError, Purpose, RequestBudget, purpose_of, weight_of
+from node.binance.http import ArgonautBinanceHttpClient, outcome_unknown, transient
+
+MINUTE_START = 1_800_000_000.0  # a multiple of 60
+
+
+class Time:
+    """A clock that sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = MINUTE_START
+        self.slept: list[float] = []
+
+    def wall(self) -> float:
+        return self.now
+
+    async def sleep(self, secs: float) -> None:
+        self.slept.append(secs)
+        self.now += secs
+
+
+def budget(time: Time, limit: int | None = 2400) -> RequestBudget:
+    return RequestBudget(limit, 400, wall=time.wall, sleep=time.sleep)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "parameters", "purpose"),
+    [
+        ("POST", "/fapi/v1/order", {"reduceOnly": "True"}, Purpose.PROTECT),
+        ("POST", "/fapi/v1/algoOrder", {"reduceOnly": "true"}, Purpose.PROTECT),
+        ("POST", "/fapi/v1/algoOrder", {"closePosition": "true"}, Purpose.PROTECT),
+        ("DELETE", "/fapi/v1/algoOpenOrders", {"symbol": "XRPUSDT"}, Purpose.PROTECT),
+        ("POST", "/fapi/v1/order", {"reduceOnly": "False"}, Purpose.ENTER),
+        ("POST", "/fapi/v1/algoOrder", {}, Purpose.ENTER),
+        ("PUT", "/fapi/v1/order", {}, Purpose.ENTER),
+        ("GET", "/fapi/v1/order", {"reduceOnly": "true"}, Purpose.ASK),
+        ("POST", "/fapi/v1/listenKey", None, Purpose.ASK),
+        ("DELETE", "/fapi/v1/listenKey", None, Purpose.ASK),
+    ],
+)
+def test_the_purpose_is_read_from_the_request(
+    method: str, path: str, parameters: dict[str, str] | None, purpose: Purpose
+) -> None:
+    assert purpose_of(method, path, parameters) is purpose
+
+
+def test_open_orders_are_cheap_for_one_symbol_only() -> None:
+    assert weight_of("/fapi/v1/openOrders", {"symbol": "XRPUSDT"}) == 1
+    assert weight_of("/fapi/v1/openOrders", {}) == 40
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "secs"),
+    [
+        (429, {"Retry-After": "17"}, b"", 17.0),
+        (418, {"retry-after": "61"}, b"", 61.0),
+        (429, {}, b"", 60.0),
+        (418, {}, b"", BAN_SECS),
+        (418, {}, b'{"code":-1003,"msg":"Way too many requests; IP banned until 1800000090000."}', 90.0),
+    ],
+)
+async def test_silence_lasts_as_long_as_the_venue_says(
+    status: int, headers: dict[str, str], body: bytes, secs: float
+) -> None:
+    time = Time()
+    told: list[tuple[str, str]] = []
+    mine = budget(time)
+    mine.on_blocked = lambda code, text: told.append((code, text))
+    await mine.admit(Purpose.ASK, 1)
+    mine.answered(1, status, headers, body)
+    assert mine.silent_secs == pytest.approx(secs)
+    await mine.admit(Purpose.PROTECT, 1)
+    mine.answered(1, status, headers, body)
+    assert time.slept == []  # protection waited for nothing
+    with pytest.raises(HeldBackError):
+        await mine.admit(Purpose.ENTER, 1)
+    if secs <= 65:
+        await mine.admit(Purpose.ASK, 1)
+        assert time.now == pytest.approx(MINUTE_START + secs)
+    else:
+        with pytest.raises(HeldBackError):
+            await mine.admit(Purpose.ASK, 1)
+    assert [code for code, _ in told] == ["VENUE_BANNED" if status == 418 else "VENUE_RATE_LIMIT"]
+
+
+async def test_the_last_weight_of_a_minute_is_for_protection() -> None:
+    time = Time()
+    told: list[str] = []
+    mine = budget(time)
+    mine.on_blocked = lambda code, _: told.append(code)
+    await mine.admit(Purpose.ASK, 40)
+    mine.answered(40, 200, {"X-MBX-USED-WEIGHT-1M": "1990"})
+    time.now += 20
+    await mine.admit(Purpose.ENTER, 1)  # 1991 of 2000
+    with pytest.raises(HeldBackError):
+        await mine.admit(Purpose.ENTER, 10)
+    await mine.admit(Purpose.PROTECT, 1)
+    await mine.admit(Purpose.ASK, 40)
+    assert time.slept == [pytest.approx(40.0)]  # to the venue's next minute
+    assert told == ["REQUEST_WEIGHT_LOW"]
+
+
+async def test_weight_in_flight_counts_before_the_venue_has_counted_it() -> None:
+    time = Time()
+    mine = budget(time)
+    for _ in range(50):
+        await mine.admit(Purpose.ASK, 40)
+    assert time.slept == []
+    assert mine.used == 2000
+    with pytest.raises(HeldBackError):
+        await mine.admit(Purpose.ENTER, 1)
+
+
+async def test_without_a_limit_only_the_venues_own_word_counts() -> None:
+    time = Time()
+    mine = budget(time, None)
+    await mine.admit(Purpose.ASK, 1)
+    mine.answered(1, 200, {"X-MBX-USED-WEIGHT-1M": "90000"})
+    await mine.admit(Purpose.ENTER, 1)
+    mine.answered(1, 429, {"Retry-After": "5"})
+    with pytest.raises(HeldBackError):
+        await mine.admit(Purpose.ENTER, 1)
+
+
+async def test_the_client_keeps_silent_and_signs_after_the_wait() -> None:
+    """Over real sockets: an entry is refused unsent, a stop goes out, a question comes later, freshly signed."""
+    seen: list[tuple[str, str, int]] = []
+    clock = LiveClock()
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append((request.method, request.path, int(request.query.get("timestamp", "0"))))
+        if len(seen) == 1:
+            body: dict[str, Any] = {"code": -1003, "msg": "Too many requests."}
+            return web.json_response(body, status=429, headers={"Retry-After": "1"})
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    client = ArgonautBinanceHttpClient(
+        clock=clock,
+        api_key="k",
+        api_secret="s",
+        base_url=f"http://127.0.0.1:{port}",
+        timeout_secs=5,
+        quotas=[],
+        default_quota=None,
+    )
+
+    def stamp() -> dict[str, str]:
+        return {"symbol": "XRPUSDT", "timestamp": str(clock.timestamp_ms())}
+
+    try:
+        with pytest.raises(BinanceClientError) as first:
+            await client.sign_request(HttpMethod.GET, "/fapi/v1/openOrders", stamp())
+        assert transient(first.value)
+        asked = stamp()
+        question = asyncio.create_task(client.sign_request(HttpMethod.GET, "/fapi/v2/account", asked))
+        await asyncio.sleep(0)
+        with pytest.raises(BinanceClientError) as refused:
+            await client.sign_request(HttpMethod.POST, "/fapi/v1/order", {**stamp(), "side": "BUY"})
+        assert refused.value.status == 429
+        assert not outcome_unknown(refused.value)  # a definite no: nothing was sent
+        await client.sign_request(HttpMethod.POST, "/fapi/v1/algoOrder", {**stamp(), "reduceOnly": "True"})
+        assert [s[:2] for s in seen] == [("GET", "/fapi/v1/openOrders"), ("POST", "/fapi/v1/algoOrder")]
+        before = seen[1][2]
+        await question
+        assert seen[2][1] == "/fapi/v2/account"
+        assert seen[2][2] >= before + 500  # stamped when it was sent, not when it was asked
+    finally:
+        await runner.cleanup()
