@@ -31,6 +31,7 @@ from node.catch_up import missed_fills, missed_funding
 from node.config import NodeConfig
 from node.embedded_venue import EmbeddedVenue, VenueUrls
 from node.journal import Journal, Restore, open_journal
+from node.kill_points import kill_point
 from node.live_summary import NodeView, Summary, summarize
 from strategies.base import FUNDING_READY_TOPIC, SignalStrategy
 from strategies.errors import ConfigError, VenueError
@@ -133,6 +134,7 @@ class _LiveRun:
     async def run(self) -> Summary:
         """Run to the end."""
         started = time.monotonic()
+        kill = kill_point()
         journal = open_journal(self._config.journal, on_failure=self._journal_failed)
         try:
             set_aside = journal.bind_session(self._session.id)
@@ -140,7 +142,10 @@ class _LiveRun:
             await self._preflight(settings)
             node = self._build(await self._restore(journal, settings), settings)
             journal.attach(node.kernel.msgbus)
-            execution_client(node.kernel.exec_engine).before_entry = lambda: self._written(journal)
+            client = execution_client(node.kernel.exec_engine)
+            client.before_entry = lambda: self._written(journal)
+            if kill is not None:
+                kill.install(node, client)
             view = await self._drive(node, journal)
             journal.flush()
             books = await get_json(f"{self._session.urls.control}/books")
