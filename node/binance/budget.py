@@ -140,9 +140,9 @@ class RequestBudget:
         """How long the venue still wants silence, s; 0 when it does not."""
         return max(self._silent_until - self._wall(), 0.0)
 
-    async def admit(self, purpose: Purpose, weight: int) -> None:
+    async def ready(self, purpose: Purpose, weight: int) -> None:
         """
-        Return when a request may be sent, and count it in; :meth:`answered` must follow.
+        Return when a request may be sent.
 
         Raises
         ------
@@ -158,6 +158,10 @@ class RequestBudget:
             if purpose is Purpose.ENTER or wait > LONGEST_WAIT_SECS:
                 raise HeldBackError(f"not sent: {reason} for another {wait:.1f} s", wait)
             await self._sleep(wait)
+
+    async def admit(self, purpose: Purpose, weight: int) -> None:
+        """Return when a request may be sent, and count it in; :meth:`answered` must follow. Errors: as `ready`."""
+        await self.ready(purpose, weight)
         self._roll()
         self._in_flight += weight
 

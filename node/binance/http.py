@@ -9,6 +9,7 @@ types as they are.
 
 import ipaddress
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -24,7 +25,7 @@ from nautilus_trader.core.nautilus_pyo3 import (
     Quota,
 )
 
-from node.binance.budget import HeldBackError, RequestBudget, purpose_of, weight_of
+from node.binance.budget import HeldBackError, Purpose, RequestBudget, purpose_of, weight_of
 from strategies.errors import ConfigError
 
 UNREACHABLE = 0
@@ -172,11 +173,11 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
         Signed after it was admitted: a question that had to wait would otherwise carry a time stamp of before.
         """
         signed = {} if payload is None else payload
-        weight = await self._admit(http_method, url_path, signed)
+        await self._ask_budget(self.budget.ready, http_method, url_path, signed)
         if "timestamp" in signed:
             signed["timestamp"] = str(self._clock.timestamp_ms())
         signed["signature"] = self._get_sign(self._prepare_params(signed))
-        return await self._send(http_method, url_path, signed, ratelimiter_keys, weight)
+        return await self.send_request(http_method, url_path, signed, ratelimiter_keys)
 
     async def send_request(
         self,
@@ -192,27 +193,7 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
         is not JSON, and with status 0 and code -1007 for no answer within the time-out. ``BinanceClientError`` with
         status 429 and code -1003 also for a request that was held back and never sent (see `RequestBudget`).
         """
-        weight = await self._admit(http_method, url_path, payload)
-        return await self._send(http_method, url_path, payload, ratelimiter_keys, weight)
-
-    async def _admit(self, http_method: HttpMethod, url_path: str, payload: dict[str, str] | None) -> int:
-        method = _method(http_method)
-        weight = weight_of(url_path, payload)
-        try:
-            await self.budget.admit(purpose_of(method, url_path, payload), weight)
-        except HeldBackError as e:
-            message = {"code": TOO_MANY_REQUESTS, "msg": f"{method} {url_path}: {e}"}
-            raise BinanceClientError(status=429, message=message, headers={}) from None
-        return weight
-
-    async def _send(
-        self,
-        http_method: HttpMethod,
-        url_path: str,
-        payload: dict[str, str] | None,
-        ratelimiter_keys: list[str] | None,
-        weight: int,
-    ) -> bytes:
+        weight = await self._ask_budget(self.budget.admit, http_method, url_path, payload)
         status, headers, body = UNREACHABLE, {}, b""
         try:
             response = await self._exchange(http_method, url_path, payload, ratelimiter_keys)
@@ -228,6 +209,22 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
             text = f"answer is not JSON (HTTP {status}): {body[:200].decode(errors='replace')}"
             raise BinanceServerError(status=status, message=text, headers=headers)
         return body
+
+    async def _ask_budget(
+        self,
+        ask: Callable[[Purpose, int], Awaitable[None]],
+        http_method: HttpMethod,
+        url_path: str,
+        payload: dict[str, str] | None,
+    ) -> int:
+        method = _method(http_method)
+        weight = weight_of(url_path, payload)
+        try:
+            await ask(purpose_of(method, url_path, payload), weight)
+        except HeldBackError as e:
+            message = {"code": TOO_MANY_REQUESTS, "msg": f"{method} {url_path}: {e}"}
+            raise BinanceClientError(status=429, message=message, headers={}) from None
+        return weight
 
     async def _exchange(
         self,
