@@ -130,11 +130,10 @@ def bar_loop(bars, rows, params, *, enter_on_exit_bar=False, warmup=60):
     return trades, position
 
 
-@pytest.mark.parametrize("enter_on_exit_bar", [False, True])
-@pytest.mark.parametrize("seed", [3, 11])
+@pytest.mark.parametrize(("seed", "enter_on_exit_bar"), [(3, False), (11, True), (29, False)])
 def test_a_bar_loop_written_from_the_rules_makes_the_same_trades(tmp_path, seed, enter_on_exit_bar):
     specs, start = load_instruments(), 20_179 * DAY
-    series, funding = generate([tables.grid_of(specs["XRPUSDT"])], "15m", start, start + 60 * DAY, seed)["XRPUSDT"]
+    series, funding = generate([tables.grid_of(specs["XRPUSDT"])], "15m", start, start + 40 * DAY, seed)["XRPUSDT"]
     put_series(series, funding, catalog=tmp_path / "c", symbol="XRPUSDT", interval="15m", origin="generator")
     loose = tmp_path / "loose.yaml"
     loose.write_text(
@@ -148,7 +147,7 @@ def test_a_bar_loop_written_from_the_rules_makes_the_same_trades(tmp_path, seed,
     missing = np.full(len(bars), np.nan)
     rows = run_batch(params, {**columns, "btc_close": missing, "eth_close": missing, "funding": missing})
     expected, still_open = bar_loop(bars, rows, params, enter_on_exit_bar=enter_on_exit_bar)
-    assert len(expected) > 40, seed
+    assert len(expected) > 25, seed
     reasons = {row[-1] for row in expected}
     assert {"STOP_LOSS", "TAKE_PROFIT"} <= reasons
 
