@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from actors.risk_state import RiskLimits
+from node.control.config import OperateConfig
+from node.redis_link import RedisConfig
 from strategies.errors import ConfigError
 from strategies.protection import ProtectionConfig
 from strategies.registry import lookup
@@ -28,7 +30,7 @@ Leverage = Annotated[int, msgspec.Meta(ge=1, le=125)]
 Symbol = Annotated[str, msgspec.Meta(pattern="^[A-Z0-9]{4,20}$")]
 
 GateMode = Literal["off", "shadow", "enforce"]
-Environment = Literal["venue", "testnet", "demo", "live"]
+Environment = Literal["venue", "paper", "demo", "testnet", "live"]
 
 
 class StrategyConfig(FrozenConfig, frozen=True):
@@ -170,6 +172,14 @@ class ExchangeConfig(FrozenConfig, frozen=True):
         Time-out of every REST request.
     api_key_env, api_secret_env : str
         Names of the environment variables.
+    account : str
+        Name of the account, for the journal; empty: a fingerprint of the API key. Name it before you change keys.
+    base_url_http, base_url_ws : str or None
+        Other addresses than the exchange's own; for ``testnet`` and ``demo`` only.
+    max_clock_offset_ms : int
+        Difference between our clock and the exchange's beyond which nothing is opened.
+    clock_poll_secs : float
+        Seconds between two measurements of it.
 
     """
 
@@ -178,6 +188,11 @@ class ExchangeConfig(FrozenConfig, frozen=True):
     http_timeout_secs: Annotated[int, msgspec.Meta(ge=1, le=60)] = 10
     api_key_env: str = "BINANCE_API_KEY"
     api_secret_env: str = "BINANCE_API_SECRET"  # noqa: S105 - the name of a variable, not a secret
+    account: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_.-]{0,40}$")] = ""
+    base_url_http: str | None = None
+    base_url_ws: str | None = None
+    max_clock_offset_ms: Annotated[int, msgspec.Meta(ge=50, le=60_000)] = 1_000
+    clock_poll_secs: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 15.0
 
 
 class NodeConfig(FrozenConfig, frozen=True):
@@ -186,8 +201,9 @@ class NodeConfig(FrozenConfig, frozen=True):
 
     Attributes
     ----------
-    environment : {"venue", "testnet", "demo", "live"}
-        Where orders go: the simulated venue on this machine, the exchange's test environments, or real money.
+    environment : {"venue", "paper", "demo", "testnet", "live"}
+        Where orders go: the simulated venue on this machine (a replay, or live data), the exchange's test
+        environments, or real money.
     trader_id : str
         Nautilus trader id, ``NAME-NUMBER``.
     symbols : tuple[str, ...]
@@ -201,7 +217,9 @@ class NodeConfig(FrozenConfig, frozen=True):
     journal : str
         Database URL, e.g. ``sqlite:///var/journal.sqlite``.
     venue : str or None
-        Configuration of the simulated venue (environment ``venue``).
+        Configuration of the simulated venue (environments ``venue`` and ``paper``).
+    redis : RedisConfig or None
+        Redis for cache and message streams; absent: none.
 
     """
 
@@ -219,12 +237,18 @@ class NodeConfig(FrozenConfig, frozen=True):
     risk: RiskConfig = RiskConfig()
     backtest: BacktestConfig = BacktestConfig()
     exchange: ExchangeConfig = ExchangeConfig()
+    redis: RedisConfig | None = None
+    operate: OperateConfig = OperateConfig()
 
     def __post_init__(self) -> None:
         if len(set(self.symbols)) != len(self.symbols):
             raise ValueError("symbols: the same symbol is named twice")
         if len(self.context) not in (0, 2):
             raise ValueError("context: name two symbols (BTC, ETH) or none: []")
+        if self.environment not in ("testnet", "demo"):
+            for key in ("base_url_http", "base_url_ws"):
+                if getattr(self.exchange, key) is not None:
+                    raise ValueError(f"exchange.{key}: only for testnet and demo, not for {self.environment}")
 
     @property
     def all_symbols(self) -> tuple[str, ...]:

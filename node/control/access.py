@@ -1,0 +1,85 @@
+"""The account as seen from outside the node: a REST client of one's own for command line, doctor and watchdog."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from node.binance.config import BinanceSettings
+from node.binance.rest import BinanceRest
+from node.config import NodeConfig
+from node.control.run_directory import RunDirectory, default_path
+from strategies.errors import ConfigError
+
+_DEMO_KEY = "demo"  # what the simulated venue knows unless its configuration says otherwise
+
+
+def run_directory(config: NodeConfig, override: Path | None = None) -> RunDirectory:
+    """Return the run directory of `config`, or the one a person names."""
+    operate = config.operate
+    return RunDirectory(override or default_path(operate.run_dir, config.journal, config.trader_id))
+
+
+def venue_rest(
+    config: NodeConfig,
+    environ: Mapping[str, str],
+    *,
+    venue_url: str | None,
+    directory: RunDirectory | None = None,
+    key_env: str | None = None,
+    secret_env: str | None = None,
+) -> BinanceRest:
+    """
+    Return a client for the account of `config`.
+
+    Parameters
+    ----------
+    config : NodeConfig
+        The node's configuration.
+    environ : Mapping[str, str]
+        Where credentials are looked up.
+    venue_url : str or None
+        Address of a simulated venue; None: as the node tells in its run directory.
+    directory : RunDirectory or None
+        Where the node tells it.
+    key_env, secret_env : str or None
+        Other names of the variables than the configuration's, for a key of one's own.
+
+    Raises
+    ------
+    ConfigError
+        Fatal: no credentials, or a simulated venue whose address nobody told.
+
+    """
+    exchange = config.exchange
+    names = (key_env or exchange.api_key_env, secret_env or exchange.api_secret_env)
+    key, secret = (environ.get(name, "") for name in names)
+    simulated = config.environment in ("venue", "paper")
+    if simulated:
+        process = directory.process() if directory is not None else None
+        venue_url = venue_url or (process.venue_url if process is not None else None)
+        if venue_url is None:
+            raise ConfigError(
+                "the simulated venue's address is not known: pass --venue-url, e.g. http://127.0.0.1:8899"
+            )
+        return BinanceRest(
+            venue_url,
+            api_key=key or _DEMO_KEY,
+            api_secret=secret or _DEMO_KEY,
+            recv_window_ms=exchange.recv_window_ms,
+            timeout_secs=exchange.http_timeout_secs,
+        )
+    if not key or not secret:
+        raise ConfigError(f"no credentials: set {names[0]} and {names[1]} in the environment")
+    settings = BinanceSettings(
+        environment=config.environment,
+        base_url_http=venue_url,
+        api_key=key,
+        api_secret=secret,
+        symbols=config.all_symbols,
+    ).resolved()
+    return BinanceRest(
+        settings.base_url_http or "",
+        api_key=key,
+        api_secret=secret,
+        recv_window_ms=exchange.recv_window_ms,
+        timeout_secs=exchange.http_timeout_secs,
+    )
