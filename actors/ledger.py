@@ -29,6 +29,7 @@ _REASON_OF_LEG = {
     Leg.ENTRY: "REVERSE_SIGNAL",
     Leg.STOP: "STOP_LOSS",
     Leg.TARGET: "TAKE_PROFIT",
+    Leg.TRAIL: "TRAILING_STOP",
     Leg.EXIT: "FLATTEN",
 }
 

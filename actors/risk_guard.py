@@ -42,7 +42,7 @@ GRANTS_PRIORITY = 6
 CONTROL_FIRST = 10
 _NAN = Decimal("NaN")
 # Exits that fill inside a bar; all others are sent on its close.
-_INTRABAR_EXITS = ("STOP_LOSS", "TAKE_PROFIT", "LIQUIDATION", "EXTERNAL")
+_INTRABAR_EXITS = ("STOP_LOSS", "TAKE_PROFIT", "TRAILING_STOP", "LIQUIDATION", "EXTERNAL")
 
 
 class RiskGuardConfig(GateConfig, kw_only=True, frozen=True):

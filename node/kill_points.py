@@ -34,7 +34,7 @@ from strategies.order_ids import Leg, decode
 VARIABLE = "ARGONAUT_KILL_AT"
 _FIRST = 10_000
 _ON_WIRE_SECS = 0.01
-_LEG_STEPS = {Leg.ENTRY: "entry", Leg.STOP: "stop", Leg.TARGET: "target", Leg.EXIT: "exit"}
+_LEG_STEPS = {Leg.ENTRY: "entry", Leg.STOP: "stop", Leg.TARGET: "target", Leg.TRAIL: "trail", Leg.EXIT: "exit"}
 
 
 @unique
@@ -90,10 +90,12 @@ class KillPoint:
     def __init__(self, step: Step, count: int) -> None:
         self.step = step
         self._left = count
+        self._armed = False
 
     def reached(self, step: str) -> None:
-        """Die here if this is the place."""
-        if step == self.step:
+        """Die here if this is the place. What the start repeats of the last life (before a signal) does not count."""
+        self._armed = self._armed or step == Step.SIGNAL_PUBLISHED
+        if self._armed and step == self.step:
             self._left -= 1
             if self._left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -129,7 +131,7 @@ class KillPoint:
         if isinstance(event, OrderAccepted):
             self.reached(f"{name}_accepted")
         elif isinstance(event, OrderFilled):
-            self.reached("leg_filled" if tag.leg in (Leg.STOP, Leg.TARGET) else f"{name}_filled")
+            self.reached("leg_filled" if tag.leg in (Leg.STOP, Leg.TARGET, Leg.TRAIL) else f"{name}_filled")
         elif isinstance(event, OrderCanceled):
             self.reached("sibling_cancelled")
 

@@ -19,7 +19,7 @@ MAX_LENGTH = 36
 _TAG_LENGTH = 5
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _PATTERN = re.compile(
-    r"^(?P<code>[A-Z0-9]{3,8})-(?P<cycle>[0-9a-z]+)-(?P<leg>[ESTX])(?P<attempt>[0-9a-z]{1,3})"
+    r"^(?P<code>[A-Z0-9]{3,8})-(?P<cycle>[0-9a-z]+)-(?P<leg>[ESTRX])(?P<attempt>[0-9a-z]{1,3})"
     r"(?:-(?P<stop>[0-9a-z]+)-(?P<target>[0-9a-z]+))?$"
 )
 NANOS_PER_MINUTE = 60_000_000_000
@@ -32,6 +32,7 @@ class Leg(StrEnum):
     ENTRY = "E"
     STOP = "S"
     TARGET = "T"
+    TRAIL = "R"
     EXIT = "X"
 
 

@@ -16,6 +16,8 @@ from strategies.yaml_config import FrozenConfig
 THROUGH_MARKET = ("-2021", "immediately trigger", "in the market", "through the market", "would trigger")
 """Fragments by which venues say that a conditional order's trigger is already behind the market."""
 
+_CONDITIONAL = (OrderType.STOP_MARKET, OrderType.MARKET_IF_TOUCHED, OrderType.TRAILING_STOP_MARKET)
+
 
 @unique
 class ExitReason(StrEnum):
@@ -28,11 +30,82 @@ class ExitReason(StrEnum):
     PROTECTION_FAILED = "PROTECTION_FAILED"
     LIQUIDATION = "LIQUIDATION"
     END_OF_DATA = "END_OF_DATA"
+    TIME_STOP = "TIME_STOP"
+    TRAILING_STOP = "TRAILING_STOP"
+
+
+Multiple = Annotated[float, msgspec.Meta(gt=0, le=100)]
+
+
+class BarTrailing(FrozenConfig, frozen=True, tag_field="by", tag="bars"):
+    """
+    The stop follows the best price since the entry, once per finished bar.
+
+    Attributes
+    ----------
+    distance : float
+        Kept between the best price and the stop, in `unit`.
+    unit : {"r", "atr"}
+        ``r``: the distance between entry and first stop; ``atr``: the mean true range of the last `atr_bars` bars.
+    activate_r : float
+        Profit, in R, the best price must have shown before the stop begins to move.
+    step_r : float
+        Smallest move worth an order, in R.
+    atr_bars : int
+        Bars in the mean true range.
+
+    """
+
+    distance: Multiple
+    unit: Literal["r", "atr"] = "r"
+    activate_r: Annotated[float, msgspec.Meta(ge=0, le=100)] = 0.0
+    step_r: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.1
+    atr_bars: Annotated[int, msgspec.Meta(ge=1, le=500)] = 14
+
+
+class VenueTrailing(FrozenConfig, frozen=True, tag_field="by", tag="venue"):
+    """
+    A TRAILING_STOP_MARKET at the venue, beside the fixed stop, which stays where it is.
+
+    Attributes
+    ----------
+    callback : float
+        Fraction of the best price the market must come back (0.01 is 1 %), a multiple of 0.001.
+    activate_r : float
+        Profit, in R, at which the venue begins to follow; 0 for at once.
+
+    """
+
+    callback: Annotated[float, msgspec.Meta(ge=0.001, le=0.1)]
+    activate_r: Annotated[float, msgspec.Meta(ge=0, le=100)] = 0.0
+
+    def __post_init__(self) -> None:
+        if abs(self.callback * 1000 - round(self.callback * 1000)) > 1e-9:
+            raise ValueError(
+                f"callback: {self.callback} is not a multiple of 0.001: the venue knows tenths of a percent"
+            )
+
+
+class BreakEven(FrozenConfig, frozen=True):
+    """
+    The stop moves to the entry price once, after a profit of `at_r`.
+
+    Attributes
+    ----------
+    at_r : float
+        Profit the best price must have shown, in R.
+    offset_bps : float
+        Beyond the entry price, in the direction of profit: what fees cost.
+
+    """
+
+    at_r: Multiple = 1.0
+    offset_bps: Annotated[float, msgspec.Meta(ge=0, le=500)] = 0.0
 
 
 class ProtectionConfig(FrozenConfig, frozen=True):
     """
-    How hard protection tries.
+    How hard protection tries, and what it does beyond a fixed stop and target (all of it off by default).
 
     Attributes
     ----------
@@ -42,12 +115,24 @@ class ProtectionConfig(FrozenConfig, frozen=True):
         The price that triggers stop and target.
     retry_secs : float
         Wall seconds before the first retry on the timer; doubles up to a minute.
+    trailing : BarTrailing or VenueTrailing or None
+        Chosen with ``by: bars`` or ``by: venue``.
+    break_even : BreakEven or None
+        Whether the stop moves to the entry price.
+    time_stop_bars : int or None
+        Bars after the signal's bar at whose close the position is closed at market.
+    accept_foreign_stop : bool
+        Count a person's reduce-only stop-market orders as cover: while they cover the position, none of ours is added.
 
     """
 
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=20)] = 4
     trigger: Literal["last", "mark"] = "last"
     retry_secs: Annotated[float, msgspec.Meta(ge=0.1, le=60.0)] = 1.0
+    trailing: BarTrailing | VenueTrailing | None = None
+    break_even: BreakEven | None = None
+    time_stop_bars: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
+    accept_foreign_stop: bool = True
 
 
 class Plan(NamedTuple):
@@ -105,6 +190,4 @@ def fits(plan: Plan, position: Position) -> bool:
 
 def closes(order: Order, position: Position) -> bool:
     """Return whether `order` is a conditional order that shrinks `position`."""
-    return order.order_type in (OrderType.STOP_MARKET, OrderType.MARKET_IF_TOUCHED) and (
-        order.side == OrderSide.SELL
-    ) == (position.side == PositionSide.LONG)
+    return order.order_type in _CONDITIONAL and (order.side == OrderSide.SELL) == (position.side == PositionSide.LONG)
