@@ -15,20 +15,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from nautilus_trader.config import StrategyConfig
 from nautilus_trader.model.data import Bar, BarType, FundingRateUpdate
 from nautilus_trader.model.enums import OrderSide, PositionSide
-from nautilus_trader.model.identifiers import ClientOrderId, InstrumentId
+from nautilus_trader.model.identifiers import ClientOrderId
 from nautilus_trader.model.position import Position
 from nautilus_trader.trading.strategy import Strategy
 
 from strategies import records
 from strategies.alerts import set_alert
 from strategies.bar_sync import BarRow, BarSync
+from strategies.funding_memory import FundingMemory
 from strategies.market_clock import bar_close_ns, market_clock
 from strategies.messages import APPROVAL, SIGNAL, Approval, Side, Signal, signal_id, topic
 from strategies.order_ids import Leg, decode
-from strategies.protection import ExitReason, Plan, Protection, ProtectionConfig
+from strategies.protection import ExitReason, Plan, Protection
+from strategies.signal_config import SignalStrategyConfig
+
+__all__ = ["CONTROL_TOPIC", "FUNDING_READY_TOPIC", "SignalStrategy", "SignalStrategyConfig", "Wish"]
 
 CONTROL_TOPIC = "argonaut.control"
 FUNDING_READY_TOPIC = "argonaut.funding_ready"
@@ -55,50 +58,6 @@ class Wish(NamedTuple):
     schema: str
 
 
-class SignalStrategyConfig(StrategyConfig, frozen=True, kw_only=True):
-    """
-    What every signal strategy is told.
-
-    Attributes
-    ----------
-    instrument_id : InstrumentId
-        The instrument traded.
-    bar_type : BarType
-        Its bars (EXTERNAL: closed by the exchange, never by a timer).
-    context_bar_types : tuple[BarType, ...]
-        Bars that must be there too before a row is complete, in feature order (BTC, ETH).
-    code : str
-        Opens every client order id: the strategy's three characters and the symbol's tag; unique within the account.
-    trade_from_ns : int
-        Rows that close at or before this time (UTC ns) only warm up.
-    warmup_bars : int
-        Rows needed before the first signal.
-    history_bars : int
-        Rows requested from the exchange at start; 0 in backtests, where history is part of the data.
-    history_end_ns : int or None
-        Market time up to which history is requested; None for now. A replay must pass its own time.
-    context_wait_secs : float
-        Wall seconds a row waits for its context bars before it is released as incomplete; 0 waits for the next bar.
-    wait_for_funding : bool
-        Hold history back until the funding history has been published on the bus (live).
-    protection : ProtectionConfig
-        Retry budget and trigger price.
-
-    """
-
-    instrument_id: InstrumentId
-    bar_type: BarType
-    context_bar_types: tuple[BarType, ...] = ()
-    code: str
-    trade_from_ns: int = 0
-    warmup_bars: int = 60
-    history_bars: int = 0
-    history_end_ns: int | None = None
-    context_wait_secs: float = 0.0
-    wait_for_funding: bool = False
-    protection: ProtectionConfig = ProtectionConfig()
-
-
 class SignalStrategy(Strategy):
     """
     Base of all strategies: see the module's docstring.
@@ -119,7 +78,7 @@ class SignalStrategy(Strategy):
         self._sync = BarSync(self._id.symbol.value, context)
         self._protection = Protection(self, self._id, config.code, config.protection, self._report)
         self._protection.emergency_levels = self.emergency_levels
-        self._funding: list[tuple[int, float]] = []
+        self._funding = FundingMemory()
         self._rows_seen = 0
         self._last: BarRow | None = None
         self._published: Signal | None = None
@@ -281,7 +240,7 @@ class SignalStrategy(Strategy):
         for row in rows:
             self._rows_seen += 1
             self._last = row
-            wish = self.evaluate(row, self._funding_before(row.close_ns))
+            wish = self.evaluate(row, self._funding.before(row.close_ns))
             if not decide:
                 continue
             self._after_flat = self._published = None  # a wish lives for one bar
@@ -371,24 +330,7 @@ class SignalStrategy(Strategy):
     # -- side data and history ----------------------------------------------------------------------------------------
 
     def _on_funding(self, update: FundingRateUpdate) -> None:
-        entry = (update.ts_event, float(update.rate))
-        if not self._funding or entry[0] > self._funding[-1][0]:
-            self._funding.append(entry)
-        elif all(entry[0] != time for time, _ in self._funding):
-            self._funding.append(entry)
-            self._funding.sort()
-
-    def _funding_before(self, close_ns: int) -> float:
-        """Rate of the last settlement strictly before `close_ns`; older entries are dropped, time only goes forward."""
-        keep = 0
-        for i, (time, _) in enumerate(self._funding):
-            if time >= close_ns:
-                break
-            keep = i
-        if not self._funding or self._funding[keep][0] >= close_ns:
-            return float("nan")
-        del self._funding[:keep]
-        return self._funding[0][1]
+        self._funding.add(update.ts_event, float(update.rate))
 
     def _is_gap(self, item: tuple[str, int, Any]) -> bool:
         """Only where a missing bar can be asked for: in live trading."""

@@ -23,6 +23,7 @@ from nautilus_trader.model.position import Position
 
 from strategies.alerts import set_alert
 from strategies.order_ids import Leg, OrderTag, decode, encode
+from strategies.our_orders import OurOrders
 from strategies.protection_plan import (
     THROUGH_MARKET,
     ExitReason,
@@ -69,6 +70,7 @@ class Protection:
     ) -> None:
         self._strategy = strategy
         self._instrument_id = instrument_id
+        self._ours = OurOrders(strategy, instrument_id)
         self._code = code
         self._config = config
         self._report = report
@@ -90,7 +92,7 @@ class Protection:
     def arm(self, plan: Plan) -> str:
         """Prepare for an entry about to be sent; return the client order id it must carry."""
         self._start_cycle(plan)
-        increment = self._instrument.price_increment.as_decimal()
+        increment = self._ours.instrument.price_increment.as_decimal()
         target = plan.target if plan.target is not None else plan.stop
         return encode(
             OrderTag(
@@ -115,7 +117,7 @@ class Protection:
 
     def protected_quantity(self) -> Decimal:
         """Return the quantity covered by a stop that rests at the venue."""
-        order = self._order(self._legs[Leg.STOP].current)
+        order = self._ours.order(self._legs[Leg.STOP].current)
         return order.leaves_qty.as_decimal() if order is not None and order.is_open else Decimal(0)
 
     def on_position(self, position: Position) -> None:
@@ -128,7 +130,7 @@ class Protection:
             self.close(self._close_reason)
             return
         if self._plan is None or not fits(self._plan, position):
-            plan = plan_of_entry(position, self._instrument) or self.emergency_levels(position)
+            plan = plan_of_entry(position, self._ours.instrument) or self.emergency_levels(position)
             if plan is None:
                 self._report("critical", "no_levels", "an open position has no protective levels: closing it")
                 self.close(ExitReason.PROTECTION_FAILED)
@@ -154,8 +156,8 @@ class Protection:
 
         An entry still on its way is closed as soon as it fills.
         """
-        position = self._position()
-        if position is None and self._entry_under_way():
+        position = self._ours.position()
+        if position is None and self._ours.entry_under_way():
             self._close_reason = reason
         if position is None or self._closing is not None:
             return
@@ -175,7 +177,7 @@ class Protection:
     def on_bar(self) -> None:
         """Once per bar: retry what was given up within the bar, whatever the gates say."""
         self._sweep()
-        position = self._position()
+        position = self._ours.position()
         if position is None:
             return
         for leg in self._legs.values():
@@ -195,10 +197,10 @@ class Protection:
         old, leg.current, leg.pending = leg.current, client_order_id, None
         leg.failures = 0
         if old is not None and old != client_order_id:
-            order = self._order(old)
+            order = self._ours.order(old)
             if order is not None and order.is_open:
                 self._cancel(order)
-        position = self._position()
+        position = self._ours.position()
         if position is None:
             self.on_flat()
             return
@@ -208,7 +210,7 @@ class Protection:
 
     def on_gone(self, client_order_id: ClientOrderId, reason: str) -> None:
         """React to an order of ours that was rejected, denied, expired or cancelled."""
-        order = self._order(client_order_id)
+        order = self._ours.order(client_order_id)
         if order is not None and (order.is_open or order.is_inflight):
             return  # the engine did not believe it: an error answer to a request that was executed
         if client_order_id == self._closing:
@@ -225,7 +227,7 @@ class Protection:
             return
         was_resting = leg.current == client_order_id
         self._forget(client_order_id)
-        position = self._position()
+        position = self._ours.position()
         if position is None or self._closing is not None:
             return
         if self._naked_since is None and leg.leg is Leg.STOP and not self._covered(position):
@@ -259,10 +261,10 @@ class Protection:
 
     def on_filled(self, client_order_id: ClientOrderId) -> None:
         """Note a leg or closing order that is completely filled; position events do the rest."""
-        order = self._order(client_order_id)
+        order = self._ours.order(client_order_id)
         if order is not None and order.is_closed:
             self._forget(client_order_id)
-            if client_order_id == self._closing and self._position() is not None:
+            if client_order_id == self._closing and self._ours.position() is not None:
                 self._closing = None  # closed only a part: the position grew meanwhile
                 self.close(self._close_reason or ExitReason.FLATTEN)
 
@@ -272,12 +274,16 @@ class Protection:
 
         Called once, before the first bar of a new process.
         """
-        position = self._position()
+        position = self._ours.position()
         if position is None:
             self.on_flat()
             return
-        resting = [(order, tag) for order, tag in self._resting() if closes(order, position)]
-        plan = plan_of_entry(position, self._instrument) or plan_of_resting(resting) or self.emergency_levels(position)
+        resting = [(order, tag) for order, tag in self._ours.resting() if closes(order, position)]
+        plan = (
+            plan_of_entry(position, self._ours.instrument)
+            or plan_of_resting(resting)
+            or self.emergency_levels(position)
+        )
         if plan is not None:
             self._start_cycle(plan)
             # Killed between a leg's replacement and the cancel of the old one: keep the one of the right size.
@@ -304,25 +310,9 @@ class Protection:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    @property
-    def _instrument(self) -> Any:
-        return self._strategy.cache.instrument(self._instrument_id)
-
-    def _position(self) -> Position | None:
-        positions = self._strategy.cache.positions_open(instrument_id=self._instrument_id)
-        return positions[0] if positions else None
-
-    def _order(self, client_order_id: ClientOrderId | None) -> Order | None:
-        return None if client_order_id is None else self._strategy.cache.order(client_order_id)
-
     def _start_cycle(self, plan: Plan) -> None:
         if self._plan is None or plan.cycle != self._plan.cycle:
-            self._attempts.clear()
-            for order in self._strategy.cache.orders(instrument_id=self._instrument_id):
-                # After a restart within a cycle, ids already used at the venue must not be used again.
-                tag = decode(order.client_order_id.value)
-                if tag is not None and tag.cycle == plan.cycle:
-                    self._attempts[tag.leg] = max(self._attempts.get(tag.leg, 0), tag.attempt + 1)
+            self._attempts = self._ours.attempts_of(plan.cycle)
         self._plan = plan
         self._close_reason = None
         self._close_failures = self._delays = 0
@@ -336,7 +326,7 @@ class Protection:
         cycle = self._plan.cycle if self._plan is not None else self._strategy.clock.timestamp_ns()
         while True:
             client_order_id = ClientOrderId(encode(OrderTag(self._code, cycle, leg, self._next_attempt(leg))))
-            if self._order(client_order_id) is None:  # without a plan nothing else counts what was used before
+            if self._ours.order(client_order_id) is None:  # without a plan nothing else counts what was used before
                 return client_order_id
 
     def _ensure(self, which: Leg, position: Position) -> None:
@@ -345,7 +335,7 @@ class Protection:
         level = None if plan is None else plan.stop if which is Leg.STOP else plan.target
         if level is None or leg.pending is not None or leg.given_up or self._closing is not None:
             return
-        current = self._order(leg.current)
+        current = self._ours.order(leg.current)
         if current is not None and current.is_open and current.leaves_qty == position.quantity:
             self._note_cover(position)
             return
@@ -369,7 +359,7 @@ class Protection:
         self._strategy.submit_order(order)
 
     def _close_refused(self, reason: str) -> None:
-        if self._position() is None:
+        if self._ours.position() is None:
             return
         self._close_failures += 1
         self._close_reason = self._close_reason or ExitReason.FLATTEN
@@ -394,28 +384,19 @@ class Protection:
 
     def _on_retry(self, _: Any) -> None:
         self._sweep()
-        position = self._position()
+        position = self._ours.position()
         if position is not None and self._closing is None:
             self.on_position(position)
-
-    def _entry_under_way(self) -> bool:
-        cache = self._strategy.cache
-        orders = (
-            *cache.orders_open(instrument_id=self._instrument_id),
-            *cache.orders_inflight(instrument_id=self._instrument_id),
-        )
-        tags = [decode(order.client_order_id.value) for order in orders]
-        return any(tag is not None and tag.leg is Leg.ENTRY for tag in tags)
 
     def _entry_gone(self, client_order_id: ClientOrderId) -> None:
         """Forget the levels of an entry that never filled: a later position is not its own."""
         tag = decode(client_order_id.value)
-        order = self._order(client_order_id)
+        order = self._ours.order(client_order_id)
         if tag is None or tag.leg is not Leg.ENTRY or self._plan is None or tag.cycle != self._plan.cycle:
             return
         if order is None or order.filled_qty == 0:
             self._plan = None
-            if self._position() is None:
+            if self._ours.position() is None:
                 self._close_reason = None
 
     def _covered(self, position: Position) -> bool:
@@ -445,19 +426,13 @@ class Protection:
 
     def _sweep(self) -> None:
         """Cancel every protective order of ours that still rests although no leg counts on it."""
-        position = self._position()
+        position = self._ours.position()
         covered = position is None or self._covered(position)
-        for order, tag in self._resting():
+        for order, tag in self._ours.resting():
             if self._leg_of(order.client_order_id) is not None:
                 continue
             if covered or tag.leg is not Leg.STOP or not closes(order, position):
                 self._cancel(order)  # what still protects goes last
-
-    def _resting(self) -> list[tuple[Order, OrderTag]]:
-        """Return our protective orders at the venue; a person's orders are theirs to manage."""
-        orders = self._strategy.cache.orders_open(instrument_id=self._instrument_id)
-        tagged = [(order, decode(order.client_order_id.value)) for order in orders]
-        return [(order, tag) for order, tag in tagged if tag is not None and tag.leg in self._legs]
 
     def _cancel(self, order: Order) -> None:
         if order.status != OrderStatus.PENDING_CANCEL:

@@ -1,0 +1,28 @@
+"""Which funding rate a bar may know: that of the last settlement strictly before its close."""
+
+import math
+
+
+class FundingMemory:
+    """Settlements of one instrument. They may come late, twice and in any order; bars only go forward in time."""
+
+    def __init__(self) -> None:
+        self._settlements: list[tuple[int, float]] = []
+
+    def add(self, time_ns: int, rate: float) -> None:
+        """Remember a settlement; one of the same time is known already."""
+        if all(time_ns != time for time, _ in self._settlements):
+            self._settlements.append((time_ns, rate))
+            self._settlements.sort()
+
+    def before(self, close_ns: int) -> float:
+        """Return the rate of the last settlement strictly before `close_ns`, NaN if none; older ones are dropped."""
+        last = sum(time < close_ns for time, _ in self._settlements) - 1
+        if last < 0:
+            return math.nan
+        del self._settlements[:last]
+        return self._settlements[0][1]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._settlements.clear()
