@@ -39,6 +39,7 @@ from catalog.instruments import InstrumentSpec, bar_type, instrument_id, interva
 from node.binance.config import INFLIGHT_CHECK_RETRIES, ArgonautDataClientConfig, ArgonautExecClientConfig
 from node.binance.side_data import FundingPollerConfig
 from node.config import NodeConfig
+from node.redis_link import RedisConfig, engine_configs
 from node.simulation.fills import RateFeeModelConfig, SlippageFillModelConfig
 from node.simulation.modules import FundingModuleConfig, LiquidationModuleConfig
 from strategies.errors import ConfigError
@@ -338,6 +339,7 @@ def trading_node_config(
     mode: Mode,
     data_client: ArgonautDataClientConfig,
     exec_client: ArgonautExecClientConfig,
+    redis: RedisConfig | None = None,
 ) -> TradingNodeConfig:
     """
     Return the configuration of the live node; the choices are those of `knowledge/live-binance.md` §7.
@@ -384,4 +386,5 @@ def trading_node_config(
         timeout_portfolio=10.0,
         timeout_disconnection=10.0,
         timeout_post_stop=2.0,
+        **engine_configs(redis),
     )

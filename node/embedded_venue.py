@@ -48,11 +48,15 @@ class EmbeddedVenue:
         Configuration of the venue.
     catalog : str
         Catalog it replays; replaces the configuration's.
+    module : str
+        ``node.venue``, or ``node.paper``, which takes its market from the exchange and needs no catalog.
 
     """
 
-    def __init__(self, config: Path, catalog: str) -> None:
-        self._command = [sys.executable, "-m", "node.venue", "--config", str(config), "--catalog", catalog]
+    def __init__(self, config: Path, catalog: str, *, module: str = "node.venue") -> None:
+        self._command = [sys.executable, "-m", module, "--config", str(config)]
+        if module == "node.venue":
+            self._command += ["--catalog", catalog]
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> VenueUrls:
