@@ -241,7 +241,9 @@ class Run:
         return self.step_until(lambda _: self._entries_sent() > sent, what="an entry")
 
     def _entries_sent(self) -> int:
-        return self.requests()["POST /fapi/v1/order"]
+        books = self.books()
+        failed = [i for i in books["incidents"] if i["what"] == "fault" and i["endpoint"] == "POST /fapi/v1/order"]
+        return len(failed) + books["counters"].get("POST /fapi/v1/order", 0)
 
     def trigger_stop(self, *, gap: bool = False) -> None:
         """Move the price beyond the position's stop."""
