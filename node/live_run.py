@@ -11,15 +11,15 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import aiohttp
 from nautilus_trader.live.node import TradingNode
 
 from actors.ledger import RestoredLedger
 from actors.risk_state import ACCOUNT, Latch, RestoredRisk
 from catalog.instruments import instrument_id
 from catalog.sample import describe
+from node.account_summary import Ending, summarize_account
 from node.assembly import VENUE, Mode, trading_node_config
 from node.binance.barrier import ReplayBarrier, ReplayOutcome, ReplayResult, execution_client
 from node.binance.config import BinanceSettings, client_configs
@@ -29,12 +29,16 @@ from node.binance.rest import BinanceRest
 from node.binance.side_data import FundingPoller, FundingPollerConfig
 from node.catch_up import missed_fills, missed_funding
 from node.config import NodeConfig
-from node.embedded_venue import EmbeddedVenue, VenueUrls
+from node.control.operations import Operations
+from node.doctor.gate import require_clearance
+from node.environments import Environment, Session, environment_of, get_json
+from node.health import EntryHolds, HealthMonitor, paused_by
 from node.journal import Journal, Restore, open_journal
 from node.kill_points import kill_point
 from node.live_summary import NodeView, Summary, summarize
+from node.redis_link import RedisConfig, reachable
 from strategies.base import FUNDING_READY_TOPIC, SignalStrategy
-from strategies.errors import ConfigError, VenueError
+from strategies.errors import VenueError
 from strategies.records import FillRecord, FundingRecord
 
 _MILLI_NS = 1_000_000
@@ -53,18 +57,11 @@ _LATCH_OF_CODE = {
 }
 
 
-class Session(NamedTuple):
-    """The venue as found at start."""
-
-    urls: VenueUrls
-    id: str
-    market_time_ns: int
-    start_balance: float
-
-
-async def run_live(config: NodeConfig, venue_url: str | None) -> Summary:
+async def run_live(config: NodeConfig, venue_url: str | None, *, flatten_on_stop: bool = False) -> Summary:
     """
-    Run the node until the replay ends, a signal stops it, or it fails.
+    Run the node until the replay ends, a command or signal stops it, or it fails.
+
+    `flatten_on_stop` closes every position before a stop that was asked for; otherwise stops stay at the venue.
 
     Raises
     ------
@@ -72,61 +69,34 @@ async def run_live(config: NodeConfig, venue_url: str | None) -> Summary:
         Fatal: the node cannot be started; one clear line says why.
 
     """
-    if config.environment != "venue":
-        raise ConfigError(
-            f"environment: {config.environment}: this version trades on the simulated venue only; the safety checks a "
-            "real account needs (doctor, auditor, watchdog) are not part of it yet"
-        )
-    embedded: EmbeddedVenue | None = None
+    require_clearance(config, os.environ, time.time_ns())
+    environment = environment_of(config, venue_url)
     try:
-        if venue_url is None:
-            if config.venue is None:
-                raise ConfigError("venue: name the venue's configuration, or pass --venue-url")
-            embedded = EmbeddedVenue(Path(config.venue), config.catalog)
-            urls = embedded.start()  # nothing else runs yet
-        else:
-            urls = VenueUrls.of(venue_url)
-        return await _LiveRun(config, await _session(urls)).run()
+        session = await environment.open()
+        return await _LiveRun(config, environment, session, flatten_on_stop=flatten_on_stop).run()
     finally:
-        if embedded is not None:
-            await asyncio.to_thread(embedded.stop)
-
-
-async def _session(urls: VenueUrls) -> Session:
-    found = await get_json(f"{urls.control}/books")
-    try:
-        return Session(urls, found["session"], int(found["market_time_ms"]) * _MILLI_NS, float(found["start_balance"]))
-    except (KeyError, TypeError, ValueError):
-        raise VenueError(f"{urls.control}/books: not the answer of a simulated venue") from None
-
-
-async def get_json(url: str) -> Any:
-    """
-    Return what the venue's control interface answers.
-
-    Raises
-    ------
-    VenueError
-        Propagate: unreachable, or not JSON.
-
-    """
-    try:
-        timeout = aiohttp.ClientTimeout(total=30)
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
-            response.raise_for_status()
-            return await response.json()
-    except (aiohttp.ClientError, TimeoutError, ValueError) as e:
-        raise VenueError(f"{url}: the simulated venue does not answer: {e or type(e).__name__}") from None
+        await environment.close()
 
 
 class _LiveRun:
     """Holds what belongs to one run."""
 
-    def __init__(self, config: NodeConfig, session: Session) -> None:
+    def __init__(
+        self, config: NodeConfig, environment: Environment, session: Session, *, flatten_on_stop: bool = False
+    ) -> None:
+        self._flatten_on_stop = flatten_on_stop
         self._config = config
+        self._environment = environment
         self._session = session
+        self._operations = Operations(
+            config,
+            venue_url=session.http,
+            replay=environment.replay,
+            stop=lambda who: self._on_signal(f"stop by {who}"),
+        )
         self._ended = asyncio.Event()
         self._replay: ReplayResult | None = None
+        self._redis: RedisConfig | None = None
         self._failure: str | None = None
         self._stopped_by: str | None = None
         self._start_secs = _START_GRACE_SECS
@@ -135,55 +105,89 @@ class _LiveRun:
         """Run to the end."""
         started = time.monotonic()
         kill = kill_point()
+        self._operations.claim()
         journal = open_journal(self._config.journal, on_failure=self._journal_failed)
         try:
-            set_aside = journal.bind_session(self._session.id)
-            settings = self._settings()
+            set_aside = journal.bind_session(self._session.id, replaceable=self._environment.replaceable)
+            self._know_start_balance(journal)
+            self._operations.open(journal)
+            settings = self._environment.settings(self._session)
             await self._preflight(settings)
             node = self._build(await self._restore(journal, settings), settings)
             journal.attach(node.kernel.msgbus)
+            self._operations.attach(node)
             client = execution_client(node.kernel.exec_engine)
             client.before_entry = lambda: self._written(journal)
+            health = self._health(node, client, journal, settings)
             if kill is not None:
                 kill.install(node, client)
-            view = await self._drive(node, journal)
+            view = await self._drive(node, journal, health)
             journal.flush()
-            books = await get_json(f"{self._session.urls.control}/books")
-            return summarize(
-                journal=journal,
-                books=books,
-                view=view,
-                symbols=self._config.symbols,
-                replay=self._replay,
-                failure=self._failure,
-                stopped_by=self._stopped_by,
-                set_aside=set_aside,
-                start_balance=self._session.start_balance,
-                sample=describe(Path(self._config.catalog)),
-                seconds=time.monotonic() - started,
-            )
+            return await self._summary(journal, view, set_aside, time.monotonic() - started, settings)
         finally:
+            self._operations.close()
             journal.close()
+
+    async def _summary(
+        self, journal: Journal, view: NodeView, set_aside: str | None, seconds: float, settings: BinanceSettings
+    ) -> Summary:
+        ending = Ending(
+            failure=self._failure,
+            stopped_by=self._stopped_by,
+            set_aside=set_aside,
+            seconds=seconds,
+            replay=self._replay,
+        )
+        if self._session.control is None:
+            async with self._rest(settings) as rest:
+                return await summarize_account(
+                    rest,
+                    journal,
+                    view,
+                    self._config.symbols,
+                    ending,
+                    self._session.start_balance,
+                    self._environment.title,
+                )
+        return summarize(
+            journal=journal,
+            books=await get_json(f"{self._session.control}/books"),
+            view=view,
+            symbols=self._config.symbols,
+            replay=self._replay,
+            failure=self._failure,
+            stopped_by=self._stopped_by,
+            set_aside=set_aside,
+            start_balance=self._session.start_balance,
+            sample=describe(Path(self._config.catalog)) if self._environment.replay else None,
+            seconds=seconds,
+        )
 
     # -- before -------------------------------------------------------------------------------------------------------
 
-    def _settings(self) -> BinanceSettings:
-        config = self._config
-        exchange = config.exchange
-        return BinanceSettings(
-            environment="venue",
-            base_url_http=self._session.urls.http,
-            base_url_ws=self._session.urls.ws,
-            api_key=os.environ.get(exchange.api_key_env, "demo"),
-            api_secret=os.environ.get(exchange.api_secret_env, "demo"),
-            symbols=config.all_symbols,
-            leverages=dict.fromkeys(config.symbols, exchange.leverage),
-            recv_window_ms=exchange.recv_window_ms,
-            lift_rate_limits=True,
-            http_timeout_secs=exchange.http_timeout_secs,
+    def _know_start_balance(self, journal: Journal) -> None:
+        """A real account's history begins with the journal, not with this start."""
+        first = journal.equity()[:1]
+        if self._session.control is None and first:
+            self._session = self._session._replace(start_balance=first[0].balance)
+
+    def _health(self, node: TradingNode, client: Any, journal: Journal, settings: BinanceSettings) -> HealthMonitor:
+        kernel, exchange = node.kernel, self._config.exchange
+        self._holds = EntryHolds(kernel.msgbus, kernel.clock, paused_by=paused_by(journal.incidents()))
+        client.entry_hold = lambda: self._holds.reason
+        if self._config.redis is not None and self._redis is None:
+            self._holds.incident("REDIS_ABSENT", f"running without redis {self._config.redis.address}")
+        return HealthMonitor(
+            self._holds,
+            self._rest(settings),
+            stream_up=lambda: client.user_stream_up,
+            max_offset_ms=exchange.max_clock_offset_ms,
+            clock_poll_secs=exchange.clock_poll_secs,
+            redis=self._redis,
         )
 
     async def _preflight(self, settings: BinanceSettings) -> None:
+        self._redis = await reachable(self._config.redis)
         async with self._rest(settings) as rest:
             findings = await run_preflight(rest, symbols=self._config.all_symbols)
         failed = [
@@ -197,8 +201,9 @@ class _LiveRun:
         symbols = self._config.symbols
         restore = journal.restore(list(symbols), self._session.market_time_ns)
         async with self._rest(settings) as rest:
-            missed = await missed_fills(rest, journal, symbols, replay=True)
-            funding = await missed_funding(rest, journal, symbols, now_ms=time.time_ns() // _MILLI_NS, replay=True)
+            missed = await missed_fills(rest, journal, symbols, replay=self._environment.replay)
+            now_ms = time.time_ns() // _MILLI_NS
+            funding = await missed_funding(rest, journal, symbols, now_ms=now_ms, replay=self._environment.replay)
         return restored_risk(restore), restored_ledger(restore, missed, funding)
 
     def _rest(self, settings: BinanceSettings) -> BinanceRest:
@@ -215,19 +220,19 @@ class _LiveRun:
         data_client, exec_client = client_configs(settings)
         mode = Mode(
             live=True,
-            replay=True,
+            replay=self._environment.replay,
             trade_from_ns=self._session.market_time_ns,
-            market_time_ns=self._session.market_time_ns,
+            market_time_ns=self._session.market_time_ns if self._environment.replay else None,
             start_balance=self._session.start_balance,
             restored=restored[0],
             ledger=restored[1],
             poller=FundingPollerConfig(
                 component_id="FundingPoller",
                 instrument_ids=tuple(instrument_id(s) for s in config.symbols),
-                base_url=self._session.urls.http,
+                base_url=self._session.http,
             ),
         )
-        node_config = trading_node_config(config, mode, data_client, exec_client)
+        node_config = trading_node_config(config, mode, data_client, exec_client, self._redis)
         self._start_secs = node_config.timeout_connection + node_config.timeout_reconciliation + _START_GRACE_SECS
         node = TradingNode(config=node_config, loop=asyncio.get_running_loop())
         node.add_data_client_factory(VENUE, ArgonautBinanceLiveDataClientFactory)
@@ -237,30 +242,42 @@ class _LiveRun:
 
     # -- during -------------------------------------------------------------------------------------------------------
 
-    async def _drive(self, node: TradingNode, journal: Journal) -> NodeView:
+    async def _drive(self, node: TradingNode, journal: Journal, health: HealthMonitor) -> NodeView:
         strategies = [s for s in node.trader.strategies() if isinstance(s, SignalStrategy)]
         pollers = [a for a in node.trader.actors() if isinstance(a, FundingPoller)]
-        barrier = ReplayBarrier(
-            node,
-            f"{self._session.urls.ws}/argonaut/replay",
-            is_ready=lambda: node.trader.is_running and all(s.ready for s in strategies),
-            # Nothing decided before a barrier is lost by a kill after it.
-            is_idle=lambda: journal.settled() and all(p.idle for p in pollers),
-            on_end=self._on_replay_end,
-            node_id=self._config.trader_id,
-        )
+        barrier = None
+        if self._environment.replay:
+            barrier = ReplayBarrier(
+                node,
+                f"{self._session.ws}/argonaut/replay",
+                is_ready=lambda: node.trader.is_running and all(s.ready for s in strategies),
+                # Nothing decided before a barrier is lost by a kill after it.
+                is_idle=lambda: journal.settled() and all(p.idle for p in pollers),
+                on_end=self._on_replay_end,
+                node_id=self._config.trader_id,
+            )
         running = asyncio.create_task(node.run_async(), name="node")
         running.add_done_callback(lambda _: self._ended.set())
         self._watch_signals()
         try:
             if await self._started(node, running):
+                health.start()
                 await self._funding_ready(node, pollers)
-                barrier.start()
+                self._operations.running()
+                if barrier is not None:
+                    barrier.start()
                 await self._ended.wait()
+                if running.done() and self._stopped_by is None and self._replay is None:
+                    self._failure = self._failure or "the node ended by itself: see the log above"
+                if self._flatten_on_stop and self._stopped_by is not None:
+                    await self._flatten()
             view = NodeView.of(node, self._config.symbols, strategies)
         finally:
-            await barrier.stop()
+            if barrier is not None:
+                await barrier.stop()
+            await health.stop()
             await self._stop(node, running)
+            self.redis_lost = health.redis_lost
         return view
 
     async def _started(self, node: TradingNode, running: "asyncio.Task[None]") -> bool:
@@ -315,6 +332,10 @@ class _LiveRun:
     def _on_signal(self, name: str) -> None:
         self._stopped_by = name
         self._ended.set()
+
+    async def _flatten(self) -> None:
+        if not await self._operations.flatten(f"--flatten-on-stop ({self._stopped_by})"):
+            self._failure = self._failure or "--flatten-on-stop: the venue is not flat: its stops are still there"
 
     async def _stop(self, node: TradingNode, running: "asyncio.Task[None]") -> None:
         """Stop the node; its stops stay at the venue."""
