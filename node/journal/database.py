@@ -8,6 +8,7 @@ thread, so nobody waits for it. PostgreSQL gives the same promise with its defau
 """
 
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from node.journal.models import META
 from strategies.errors import JournalError
@@ -31,6 +32,7 @@ DEFAULT_SCHEMA: Final = "argonaut"
 ADVISORY_LOCK: Final = 0x4152474F  # "ARGO": serialises schema changes between processes on PostgreSQL
 
 _BUSY_SECONDS: Final = 5.0
+_TURN_SECONDS: Final = 60.0
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _PLAIN_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
@@ -196,14 +198,31 @@ def prepare(database: Database) -> None:
             return
         if database.read_only:
             raise _unfit_for_reading(database, found)
-        with database.writing() as connection:
-            if not database.is_sqlite:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
-                if not sa.inspect(connection).has_schema(database.schema or ""):
-                    connection.exec_driver_sql(f'CREATE SCHEMA "{database.schema}"')
-            upgrade(connection, database)
+        deadline = time.monotonic() + _TURN_SECONDS
+        while True:
+            try:
+                _upgrade_in_turn(database)
+            except OperationalError as e:
+                if not _busy(e) or time.monotonic() > deadline:
+                    raise
+            else:
+                return
     except SQLAlchemyError as e:
         raise database.error("cannot be opened for writing", e) from None
+
+
+def _upgrade_in_turn(database: Database) -> None:
+    with database.writing() as connection:
+        if not database.is_sqlite:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
+            if not sa.inspect(connection).has_schema(database.schema or ""):
+                connection.exec_driver_sql(f'CREATE SCHEMA "{database.schema}"')
+        upgrade(connection, database)
+
+
+def _busy(error: OperationalError) -> bool:
+    """Whether another process holds the lock: its upgrade may take longer than one wait."""
+    return any(text in str(error) for text in ("database is locked", "lock timeout"))
 
 
 def upgrade(connection: sa.Connection, database: Database) -> None:
