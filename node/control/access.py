@@ -52,8 +52,8 @@ def venue_rest(
     exchange = config.exchange
     names = (key_env or exchange.api_key_env, secret_env or exchange.api_secret_env)
     key, secret = (environ.get(name, "") for name in names)
-    simulated = config.environment in ("venue", "paper")
-    if simulated:
+    environment = config.environment
+    if environment == "venue" or environment == "paper":  # noqa: PLR1714 - the type checker narrows by these
         process = directory.process() if directory is not None else None
         venue_url = venue_url or (process.venue_url if process is not None else None)
         if venue_url is None:
@@ -70,7 +70,7 @@ def venue_rest(
     if not key or not secret:
         raise ConfigError(f"no credentials: set {names[0]} and {names[1]} in the environment")
     settings = BinanceSettings(
-        environment=config.environment,
+        environment=environment,
         base_url_http=venue_url,
         api_key=key,
         api_secret=secret,

@@ -92,7 +92,7 @@ class ControlClient:
             found["heartbeat_age_secs"] = round(beat.age_secs(), 3)
         try:
             found["control"] = await self._http("GET", "status", None)
-        except _NoAnswer as e:
+        except _NoAnswerError as e:
             found["control_error"] = str(e)
         try:
             async with self._rest() as rest:
@@ -114,7 +114,7 @@ class ControlClient:
         if not direct:
             try:
                 outcome = await self._by_http(command)
-            except _NoAnswer as e:
+            except _NoAnswerError as e:
                 tried = str(e)
                 outcome = await self._by_file(command)
         if command.action not in CLOSING:
@@ -190,9 +190,9 @@ class ControlClient:
     async def _http(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         process, token = self._directory.process(), self._directory.token()
         if process is None or token is None or not process.port:
-            raise _NoAnswer(f"no node runs with {self._directory.path}")
+            raise _NoAnswerError(f"no node runs with {self._directory.path}")
         if not process.alive():
-            raise _NoAnswer(f"the node (pid {process.pid}) is dead")
+            raise _NoAnswerError(f"the node (pid {process.pid}) is dead")
         timeout = aiohttp.ClientTimeout(total=_HTTP_SECS, sock_connect=_CONNECT_SECS)
         headers = {"Authorization": f"Bearer {token}"}
         url = f"http://127.0.0.1:{process.port}/{path}"
@@ -203,13 +203,13 @@ class ControlClient:
             ):
                 return msgspec.json.decode(await response.read(), type=dict[str, Any])
         except (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError) as e:
-            raise _NoAnswer(f"the control door does not answer ({type(e).__name__})") from None
+            raise _NoAnswerError(f"the control door does not answer ({type(e).__name__})") from None
 
     def _rest(self) -> BinanceRest:
         return venue_rest(self._config, self._environ, venue_url=self._venue_url, directory=self._directory)
 
 
-class _NoAnswer(Exception):
+class _NoAnswerError(Exception):
     """The node cannot be reached this way."""
 
 

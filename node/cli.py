@@ -1,0 +1,81 @@
+"""
+``python -m node.cli``, installed as ``argonaut``: control a live node, or its account when the node does not answer.
+
+A command goes to the node over HTTP; if that fails, as a file into its run directory; if nobody takes that, ``flatten``
+and ``kill`` act at the venue directly, and ``kill`` and ``pause`` are left for the next start. Exit code 0: done;
+1: not done (one line says what is left); 2: a mistake in command or configuration.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from strategies.startup import run_command
+
+COMMANDS = {
+    "status": "what the node says of itself, and what the venue holds",
+    "pause": "no new entries until resume; stops, targets and exits go on",
+    "resume": "end a pause",
+    "flatten": "cancel entries and close positions; entries stay allowed",
+    "kill": "flatten, and no entries until rearm",
+    "rearm": "clear kill switches",
+    "stop": "end the node; its stops stay at the venue (with --flatten: close everything first)",
+    "doctor": "examine account, configuration and machine",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's argument parser."""
+    p = argparse.ArgumentParser(
+        prog="python -m node.cli",
+        description="Control a live node, or its account when the node does not answer.",
+        epilog="commands: " + "; ".join(f"{name}: {text}" for name, text in COMMANDS.items()),
+    )
+    p.add_argument("command", nargs="?", default="status", choices=tuple(COMMANDS), metavar="COMMAND")
+    p.add_argument("symbol", nargs="?", metavar="SYMBOL", help="for one symbol only, e.g. XRPUSDT")
+    p.add_argument("--config", required=True, type=Path, metavar="FILE", help="node configuration (YAML)")
+    p.add_argument("--venue-url", metavar="URL", help="address of a simulated venue (default: as the node tells)")
+    p.add_argument("--run-dir", type=Path, metavar="DIR", help="run directory (default: the configuration's)")
+    p.add_argument("--who", metavar="NAME", help="who gives the command, for the journal (default: the user's name)")
+    p.add_argument("--flatten", action="store_true", help="with stop: close every position first")
+    p.add_argument("--direct", action="store_true", help="with flatten or kill: do not ask the node, act at the venue")
+    p.add_argument("--json", action="store_true", help="print JSON")
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command."""
+    args = parser().parse_args(argv)
+    import asyncio  # noqa: PLC0415 - keeps --help fast
+
+    from node.config import load_config  # noqa: PLC0415
+
+    config = load_config(args.config)
+    if args.command == "doctor":
+        from node.doctor.command import run_doctor  # noqa: PLC0415
+
+        return asyncio.run(
+            run_doctor(
+                config,
+                os.environ,
+                venue_url=args.venue_url,
+                run_dir=args.run_dir,
+                as_json=args.json,
+                out=sys.stdout,
+            )
+        )
+    from node.control.client import ControlClient  # noqa: PLC0415
+
+    client = ControlClient(config, os.environ, venue_url=args.venue_url, run_dir=args.run_dir, who=args.who)
+    if args.command == "status":
+        return asyncio.run(client.status(as_json=args.json, out=sys.stdout))
+    return asyncio.run(
+        client.give(
+            args.command, args.symbol, flatten_first=args.flatten, direct=args.direct, as_json=args.json, out=sys.stdout
+        )
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,161 @@
+"""Every way to command a live node, in processes of its own, asserted from the venue's books and the journal."""
+
+import json
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from tests.live.conftest import Demo, VenueProcess
+from tests.live.operate_kit import Bench, eventually
+
+
+@pytest.fixture(name="bench")
+def bench_fixture(demo: Demo, venue: VenueProcess) -> Iterator[Bench]:
+    bench = Bench(demo, venue)
+    yield bench
+    bench.close()
+
+
+def flat(bench: Bench) -> bool:
+    return not bench.positions() and not bench.stops()
+
+
+def test_a_node_in_position_obeys_http_file_and_signal(bench: Bench) -> None:
+    node = bench.start("node.live")
+    held = bench.until_open()
+
+    # Pause by signal, seen in the status; resume by HTTP.
+    node.send_signal(signal.SIGUSR1)
+
+    def latches() -> list[str]:
+        status = json.loads(bench.command("status", "--json").stdout)
+        assert status["venue"]["positions"].keys() == held.keys()
+        assert status["venue"]["naked"] == {}
+        return status["control"]["latches"]
+
+    eventually(lambda: "paused *" in latches(), 10)
+    assert bench.command("resume").stdout == "resume delivered\n"
+    eventually(lambda: latches() == [], 10)
+
+    # A mistake is one line.
+    wrong = bench.command("kill", "DOGEUSDT")
+    assert wrong.returncode == 2
+    assert "unknown symbol 'DOGEUSDT'" in wrong.stderr
+    # Without the token the door stays shut.
+    process = bench.directory.process()
+    assert process is not None
+    assert (bench.directory.path / "token").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{process.port}/kill", b"", method="POST"))
+    assert refused.value.code == 401
+    assert bench.positions() == held
+
+    # Kill: the venue is flat within a second of the request, its stops are gone, the latch holds.
+    token = bench.directory.token()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{process.port}/kill", b'{"who":"tester"}', {"Authorization": f"Bearer {token}"}
+    )
+    began = time.monotonic()
+    with urllib.request.urlopen(request) as answer:
+        assert json.load(answer)["done"] is True
+    eventually(lambda: not bench.positions(), 10)
+    took = time.monotonic() - began
+    print(f"kill → venue flat: {took * 1000:.0f} ms")
+    assert took < 1.0
+    eventually(lambda: flat(bench), 5)
+    eventually(lambda: latches_now(bench) == ["killed *"], 5)
+
+    # No entry while it is latched, however long the replay goes on.
+    fills = len(bench.books()["fills"])
+    bars = bench.books()["bars"]
+    bench.control(action="speed", speed=200)
+    bench.control(action="resume")
+    eventually(lambda: bench.books()["bars"] > bars + 300, 60)
+    assert len(bench.books()["fills"]) == fills
+
+    # Rearm by file: it trades again; SIGUSR2 pauses and flattens.
+    (bench.directory.commands / "rearm").touch()
+    held = bench.until_open()
+    assert held
+    node.send_signal(signal.SIGUSR2)
+    eventually(lambda: flat(bench), 10)
+    eventually(lambda: latches_now(bench) == ["paused *"], 10)
+
+    # Stop ends it in good order.
+    assert bench.command("stop").returncode == 0
+    node.wait(30)
+    assert bench.directory.process() is None
+    said = [i["message"] for i in bench.incidents("control")]
+    assert [m.split(" by ")[0] for m in said] == ["pause", "resume", "kill", "rearm", "pause", "flatten", "stop"]
+    assert "kill by tester via http" in said
+    assert "pause by SIGUSR1 via signal" in said
+
+
+def latches_now(bench: Bench) -> list[str]:
+    beat = bench.directory.beat()
+    return [] if beat is None else beat.latches
+
+
+def test_sigterm_keeps_stops_and_flatten_on_stop_does_not(bench: Bench) -> None:
+    node = bench.start("node.live")
+    held = bench.until_open()
+    stops = len(bench.stops())
+    node.terminate()
+    node.wait(30)
+    assert bench.positions() == held
+    assert len(bench.stops()) == stops >= 2 * len(held)
+
+    node = bench.start("node.live", "--flatten-on-stop")
+    eventually(lambda: (b := bench.directory.beat()) and b.phase == "running" and b.pid == node.pid, 60)
+    node.terminate()
+    node.wait(30)
+    assert flat(bench)
+
+
+def test_kill_works_while_the_event_loop_hangs(bench: Bench) -> None:
+    node = bench.start("node.live")
+    bench.until_open()
+    bench.block.write_text("6")
+    eventually(lambda: not bench.block.exists(), 10)
+    began = time.monotonic()
+    killed = bench.command("kill")
+    took = time.monotonic() - began
+    assert killed.returncode == 0, killed.stdout + killed.stderr
+    assert "flat at the venue" in killed.stdout
+    assert flat(bench)
+    assert took < 6.0, "the loop woke before"
+    # The loop wakes, takes the command that waited, and the latch holds; also after a restart.
+    eventually(lambda: latches_now(bench) == ["killed *"], 20)
+    node.kill()
+    node.wait(10)
+    node = bench.start("node.live")
+    eventually(lambda: (b := bench.directory.beat()) and b.pid == node.pid and b.phase == "running", 60)
+    assert latches_now(bench) == ["killed *"]
+    assert bench.incidents("control_direct")
+
+
+def test_kill_acts_at_the_venue_when_no_node_runs_and_latches_the_next(bench: Bench) -> None:
+    node = bench.start("node.live")
+    bench.until_open()
+    node.kill()
+    node.wait(10)
+    assert bench.command("resume").returncode == 1  # nobody there to resume
+    killed = bench.command("kill", "--who", "night shift", "--venue-url", bench.venue.url)
+    assert killed.returncode == 0, killed.stdout + killed.stderr
+    assert "latched for the next start" in killed.stdout
+    assert flat(bench)
+
+    node = bench.start("node.live")
+    eventually(lambda: (b := bench.directory.beat()) and b.pid == node.pid and b.phase == "running", 60)
+    assert latches_now(bench) == ["killed *"]
+    assert any("night shift" in i["message"] for i in bench.incidents("kill"))
+    # A second node with the same run directory is refused.
+    second = bench.demo.run(
+        "node.live", "--config", str(bench.demo.config), "--venue-url", bench.venue.url
+    )
+    assert second.returncode == 2
+    assert f"in use by another node (pid {node.pid})" in second.stderr
