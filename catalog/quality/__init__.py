@@ -1,0 +1,1 @@
+"""Defects of market data, found and named: see :func:`catalog.quality.inspection.inspect`."""

@@ -1,0 +1,242 @@
+"""
+Any market-data file as raw columns, tolerantly: what ingestion would refuse is read here so that it can be named.
+
+CSV (plain, gzip, zip, with or without header), parquet, feather, REST answers as JSON, websocket recordings.
+"""
+
+import gzip
+import io
+import json
+import re
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from catalog.csv_files import FUNDING_COLUMNS, KLINE_COLUMNS
+from catalog.quality.findings import Finding, Floats, Int64s, Where
+from catalog.quality.row_checks import to_ns
+from catalog.quality.rows import PRICES, Rows
+from strategies.errors import DataError
+
+AGG_TRADES = ("agg_trade_id", "price", "quantity", "first_trade_id", "last_trade_id", "transact_time", "is_buyer_maker")
+TIMES = ["open_time", "opentime", "calc_time", "transact_time", "create_time", "timestamp", "date", "datetime", "time", "fundingtime", "funding_time"]
+_SYMBOL = re.compile(r"(?<![A-Z0-9])([A-Z0-9]{2,15}?)_?(USDT|USDC|BUSD)(?:_USDT)?(?![A-Z0-9])")
+_INTERVAL = re.compile(r"(?<![0-9A-Za-z])(1m|3m|5m|15m|30m|1h|2h|4h|6h|8h|12h|1d)(?![0-9A-Za-z])")
+_BARE = {12: KLINE_COLUMNS, 6: KLINE_COLUMNS[:6], 7: AGG_TRADES, 8: (*AGG_TRADES, "is_best_match"), 3: FUNDING_COLUMNS}
+_MESSAGE = re.compile(rb"^(\d{16,19}|\d{9,10}\.\d+):? (\{.*)$")
+
+
+@dataclass(frozen=True, slots=True)
+class RawFile:
+    """
+    A file as it is.
+
+    Attributes
+    ----------
+    path : Path
+        For messages.
+    kind : str
+        ``bars``, ``mark``, ``funding``, ``figures``, ``trades``, ``messages`` or ``other``.
+    symbol, interval : str
+        As name or content tell; empty when they do not.
+    frame : pandas.DataFrame
+        Columns as text or numbers; empty for ``messages`` and ``other``.
+    messages : list of (receive time ns, message)
+        For ``messages``.
+    note : str
+        What it is, for a person.
+
+    """
+
+    path: Path
+    kind: str
+    symbol: str
+    interval: str
+    frame: pd.DataFrame = field(default_factory=pd.DataFrame)
+    messages: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    note: str = ""
+
+    @property
+    def where(self) -> Where:
+        """The maker of findings about this file."""
+        return Where(self.symbol, self.interval, self.path.name)
+
+    def times(self, name: str | None = None) -> tuple[Int64s, list[Finding]]:
+        """Return a time column (default: the first known one) in UTC ns, and findings about its unit."""
+        column = self.frame[name or time_column(self.frame)]
+        if pd.api.types.is_datetime64_any_dtype(column):
+            moments = pd.to_datetime(column, utc=True)
+            return moments.to_numpy(dtype="datetime64[ns]").astype(np.int64), []
+        numbers = pd.to_numeric(column, errors="coerce")
+        if numbers.notna().all():
+            return to_ns(numbers.to_numpy().astype(np.int64), self.where)
+        moments = pd.to_datetime(column, utc=True, errors="coerce")
+        if moments.isna().any():
+            row = int(np.argmax(moments.isna().to_numpy()))
+            raise DataError(
+                f"{self.path}: row {row + 1}: {column.iloc[row]!r} is not a time: correct or remove the row"
+            )
+        return moments.to_numpy(dtype="datetime64[ns]").astype(np.int64), []
+
+    def floats(self, name: str) -> Floats:
+        """Return a column as float64, NaN where it is not a number."""
+        return pd.to_numeric(self.frame[name], errors="coerce").to_numpy(dtype=np.float64)
+
+    def rows(self) -> tuple[Rows, list[Finding]]:
+        """Return the file as bars, and findings about its times."""
+        time, findings = self.times()
+        close_time = None
+        if "close_time" in self.frame:
+            close_time, _ = self.times("close_time")
+        known = {time_column(self.frame), *PRICES, "volume", "close_time", "symbol", "ignore"}
+        extra = {
+            str(name): values
+            for name in self.frame.columns
+            if name not in known and np.isfinite(values := self.floats(name)).any() | (self.frame[name].dtype != object)
+        }
+        nothing = np.full(len(time), np.nan)
+        volume = self.floats("volume") if "volume" in self.frame else nothing
+        o, h, low, c = (self.floats(name) for name in PRICES)
+        return Rows(time, o, h, low, c, volume, close_time, extra), findings
+
+
+def time_column(frame: pd.DataFrame) -> str:
+    """Return the name of the time column; raises DataError when there is none."""
+    for name in TIMES:
+        if name in frame.columns:
+            return name
+    raise DataError(f"no time column among {', '.join(map(str, frame.columns))[:200]}: name it open_time or timestamp")
+
+
+def read_raw(path: Path, *, symbol: str = "", interval: str = "") -> RawFile:
+    """
+    Return `path` as raw columns; `symbol` and `interval` override what its name tells.
+
+    Raises
+    ------
+    DataError
+        Propagate: it cannot be opened as anything known; names the reason and the remedy.
+
+    """
+    symbol, interval = symbol or _symbol_of(path), interval or _interval_of(path)
+    try:
+        if path.suffix in (".parquet", ".feather"):
+            frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_feather(path)
+            return _classified(path, frame.reset_index() if frame.index.name else frame, symbol, interval)
+        content = _content(path)
+    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as e:
+        text = " ".join(str(e).split())[:120]
+        raise DataError(f"{path}: cannot be read: {text}: damaged or cut; download it again") from None
+    head = content.lstrip()[:1]
+    if path.suffix in (".json", ".txt", ".headers") or head in (b"[", b"{"):
+        return _json(path, content, symbol, interval)
+    messages = _messages(content)
+    if messages:
+        return RawFile(path, "messages", symbol, interval, messages=messages, note="websocket recording")
+    try:
+        frame = _csv(content)
+    except (ValueError, pd.errors.ParserError) as e:
+        raise DataError(f"{path}: not a table: {' '.join(str(e).split())[:120]}: is this market data?") from None
+    return _classified(path, frame, symbol, interval)
+
+
+def _content(path: Path) -> bytes:
+    content = path.read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        return gzip.decompress(content)
+    if content[:2] == b"PK":
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return archive.read(archive.namelist()[0])
+    if path.suffix in (".gz", ".zip"):
+        raise ValueError(f"not a {path.suffix[1:]} archive")
+    return content
+
+
+def _csv(content: bytes) -> pd.DataFrame:
+    first = content[:4096].decode("utf-8", errors="replace").splitlines()[:1]
+    if not first or not first[0].strip():
+        raise ValueError("the file is empty")
+    bare = re.match(r"\s*[+-]?\d", first[0]) is not None
+    frame = pd.read_csv(io.BytesIO(content), header=None if bare else 0, low_memory=False)
+    if bare:
+        if len(frame.columns) not in _BARE:
+            raise ValueError(f"{len(frame.columns)} columns without a header")
+        frame.columns = pd.Index(_BARE[len(frame.columns)])
+    frame.columns = pd.Index([str(name).strip().lower() for name in frame.columns])
+    return frame
+
+
+def _classified(path: Path, frame: pd.DataFrame, symbol: str, interval: str) -> RawFile:
+    frame.columns = pd.Index([str(name).lower() for name in frame.columns])
+    names = set(frame.columns)
+    funding = {"last_funding_rate", "funding_rate", "fundingrate"} & names
+    if "funding" in path.name and set(PRICES) <= names:
+        frame, funding, names = frame.rename(columns={"open": "last_funding_rate"}), {"last_funding_rate"}, set()
+    if set(PRICES) <= names:
+        kind = "bars" if "volume" in names and "mark" not in path.name.lower() else "mark"
+    elif funding:
+        kind = "funding"
+        frame = frame.rename(columns={next(iter(funding)): "last_funding_rate"})
+    elif "agg_trade_id" in names:
+        kind = "trades"
+    elif {"sum_open_interest", "global_ls_ratio"} & names:
+        kind = "figures"
+    else:
+        return RawFile(path, "other", symbol, interval, frame, note="table: " + ", ".join(list(frame.columns)[:4]))
+    return RawFile(path, kind, symbol, interval, frame)
+
+
+def _json(path: Path, content: bytes, symbol: str, interval: str) -> RawFile:
+    try:
+        data = json.loads(content)
+    except ValueError:
+        first = content[:200].decode("utf-8", errors="replace").splitlines()
+        note = "text, not JSON: " + (first[0][:60] if first else "empty")
+        return RawFile(path, "other", symbol, interval, note=note)
+    if isinstance(data, list) and data and isinstance(data[0], list) and len(data[0]) == len(KLINE_COLUMNS):
+        frame = pd.DataFrame(data, columns=pd.Index(KLINE_COLUMNS))
+        return RawFile(path, "bars", symbol, interval, frame)
+    if isinstance(data, list) and data and isinstance(data[0], dict) and "fundingRate" in data[0]:
+        frame = pd.DataFrame(data).rename(columns={"fundingTime": "calc_time", "fundingRate": "last_funding_rate"})
+        return RawFile(path, "funding", symbol or str(data[0].get("symbol", "")), interval, frame)
+    if isinstance(data, dict) and isinstance(data.get("symbols"), list):
+        states: dict[str, int] = {}
+        for item in data["symbols"]:
+            if isinstance(item, dict):
+                states[str(item.get("status"))] = states.get(str(item.get("status")), 0) + 1
+        note = "exchangeInfo: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        return RawFile(path, "other", symbol, interval, note=note)
+    what = f"list of {len(data)}" if isinstance(data, list) else "object"
+    return RawFile(path, "other", symbol, interval, note=f"JSON {what}")
+
+
+def _messages(content: bytes) -> list[tuple[int, dict[str, Any]]]:
+    result = []
+    for line in content.splitlines():
+        found = _MESSAGE.match(line)
+        if found is None:
+            continue
+        try:
+            message = json.loads(found[2])
+        except ValueError:
+            continue
+        stamp = found[1]
+        received = int(float(stamp) * 1_000_000) * 1_000 if b"." in stamp else int(stamp)
+        if isinstance(message, dict):
+            result.append((received, message))
+    return result
+
+
+def _symbol_of(path: Path) -> str:
+    found = _SYMBOL.search(path.name.upper().replace("COMBINED", ""))
+    return found[1] + found[2] if found else ""
+
+
+def _interval_of(path: Path) -> str:
+    found = _INTERVAL.search(path.name.replace("_", " ")) or _INTERVAL.search(path.parent.name.replace("_", " "))
+    return found[1] if found else ""
