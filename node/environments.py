@@ -18,7 +18,6 @@ Errors: what prevents the start is raised (**fatal**) in one line.
 
 import asyncio
 import hashlib
-import os
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -31,6 +30,7 @@ from node.binance.rest import BinanceRest, VenueRequestError
 from node.config import NodeConfig
 from node.embedded_venue import EmbeddedVenue, VenueUrls
 from strategies.errors import ConfigError, VenueError
+from strategies.yaml_config import read_yaml
 
 _MILLI_NS = 1_000_000
 _DEMO_KEY = "demo"  # what a simulated venue knows unless its configuration says otherwise
@@ -148,13 +148,13 @@ class SimulatedVenue(Environment):
 
     def settings(self, session: Session) -> BinanceSettings:
         """See the base class."""
-        exchange = self._config.exchange
+        key, secret = self._key_pair()
         return BinanceSettings(
             environment="venue",
             base_url_http=session.http,
             base_url_ws=session.ws,
-            api_key=os.environ.get(exchange.api_key_env, _DEMO_KEY),
-            api_secret=os.environ.get(exchange.api_secret_env, _DEMO_KEY),
+            api_key=key,
+            api_secret=secret,
             lift_rate_limits=self.replay,  # a minute of the wall clock holds days of a replay
             **self._common(),
         )
@@ -163,6 +163,13 @@ class SimulatedVenue(Environment):
         """See the base class."""
         if self._child is not None:
             await asyncio.to_thread(self._child.stop)
+
+    def _key_pair(self) -> tuple[str, str]:
+        """Return the key pair of the venue's configuration: a person's real keys are never sent to a simulation."""
+        if self._config.venue is None:
+            return _DEMO_KEY, _DEMO_KEY
+        tree = read_yaml(Path(self._config.venue)) or {}
+        return str(tree.get("api_key", _DEMO_KEY)), str(tree.get("api_secret", _DEMO_KEY))
 
 
 class Paper(SimulatedVenue):
