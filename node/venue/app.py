@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from aiohttp import WSMsgType, web
 
-from node.venue import control, rest_account, rest_orders, rest_public, security
+from node.venue import control, rest_account, rest_orders, rest_public, rest_settings, security
 from node.venue.config import VenueConfig
 from node.venue.endpoints import Endpoint, EndpointTable
 from node.venue.errors import NOT_FOUND_BODY, ApiError
@@ -31,7 +31,7 @@ class VenueApp:
     def __init__(self, venue: Venue) -> None:
         self.venue = venue
         self._table = EndpointTable()
-        for module in (rest_public, rest_orders, rest_account):
+        for module in (rest_public, rest_orders, rest_account, rest_settings):
             module.register(self._table)
         self._known = (venue.config.api_key, venue.config.api_secret)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from node.venue.books import AlgoOrder, Fill, Order
+from node.venue.books import AlgoOrder, Fill, Order, Position
 from node.venue.instruments import Instrument
 from node.venue.venue import Venue
 
@@ -51,16 +51,10 @@ def books_report(venue: Venue) -> Json:
         "funding_total": _text(books.income_total("FUNDING_FEE")),
         "insurance": _text(books.income_total("INSURANCE_CLEAR")),
         "prices": {s: instruments[s].price_text(p) for s, p in venue.engine.prices.items()},
-        "positions": {
-            p.symbol: {
-                "quantity": instruments[p.symbol].quantity_text(p.quantity),
-                "entry_price": _text(p.entry_price),
-                "realised": _text(p.realised),
-                "leverage": p.leverage,
-                "unrealised": _text(p.unrealised(venue.engine.prices.get(p.symbol, p.entry_price))),
-            }
-            for p in books.positions.values()
-        },
+        "positions": {p.symbol: position_report(venue, p) for p in books.positions.values()},
+        "hedge_mode": books.hedge,
+        "hedge_positions": [position_report(venue, p) for p in books.legs.values() if p.quantity],
+        "cross_wallet": _text(books.cross_wallet),
         "open_orders": [order_report(o, instruments[o.symbol]) for o in books.open_orders.values()],
         "open_algo_orders": [algo_report(a, instruments[a.symbol]) for a in books.open_algos.values()],
         "orders": [order_report(o, instruments[o.symbol]) for o in books.orders.values()],
@@ -83,6 +77,22 @@ def books_report(venue: Venue) -> Json:
     }
 
 
+def position_report(venue: Venue, position: Position) -> Json:
+    """Return a position."""
+    price = venue.engine.prices.get(position.symbol, position.entry_price)
+    return {
+        "symbol": position.symbol,
+        "position_side": position.position_side,
+        "quantity": venue.instruments[position.symbol].quantity_text(position.quantity),
+        "entry_price": _text(position.entry_price),
+        "realised": _text(position.realised),
+        "leverage": position.leverage,
+        "margin_type": position.margin_type,
+        "isolated_wallet": _text(position.isolated_wallet),
+        "unrealised": _text(position.unrealised(price)),
+    }
+
+
 def order_report(order: Order, instrument: Instrument) -> Json:
     """Return an order with its history."""
     return {
@@ -91,6 +101,7 @@ def order_report(order: Order, instrument: Instrument) -> Json:
         "algo_id": order.algo_id,
         "symbol": order.symbol,
         "side": order.side,
+        "position_side": order.position_side,
         "type": order.kind,
         "time_in_force": order.time_in_force,
         "quantity": instrument.quantity_text(order.quantity),
@@ -114,6 +125,7 @@ def algo_report(algo: AlgoOrder, instrument: Instrument) -> Json:
         "order_id": algo.order_id,
         "symbol": algo.symbol,
         "side": algo.side,
+        "position_side": algo.position_side,
         "type": algo.kind,
         "quantity": instrument.quantity_text(algo.quantity),
         "executed": instrument.quantity_text(algo.executed),
@@ -140,6 +152,7 @@ def fill_report(fill: Fill, instrument: Instrument) -> Json:
         "algo_id": fill.algo_id,
         "symbol": fill.symbol,
         "side": fill.side,
+        "position_side": fill.position_side,
         "kind": fill.kind,
         "price": instrument.price_text(fill.price),
         "quantity": instrument.quantity_text(fill.quantity),
@@ -199,7 +212,8 @@ def protection_gaps(books: Json) -> list[ProtectionGap]:
     since: dict[str, tuple[int, Decimal]] = {}
     gaps: list[ProtectionGap] = []
     for entry in books["timeline"]:
-        symbol, now = entry["symbol"], entry["wall_ms"]
+        side, now = entry.get("position_side", "BOTH"), entry["wall_ms"]
+        symbol = entry["symbol"] if side == "BOTH" else f"{entry['symbol']}:{side}"
         live = stops.setdefault(symbol, {})
         if entry["kind"] == "position":
             size[symbol] = Decimal(entry["quantity"])

@@ -20,6 +20,7 @@ FIRST_ALGO_ID = 1_000_000_000_000_001
 FIRST_TRADE_ID = 500_000_001
 FIRST_TRANSACTION_ID = 9_000_000_001
 
+HEDGE_SIDES = ("LONG", "SHORT")
 OPEN_STATUSES = ("NEW", "PARTIALLY_FILLED")
 
 
@@ -186,6 +187,8 @@ class Position:
         Realised profit before fees, accumulated over the life of the account.
     cycle_cash : Decimal
         Cash paid (negative) and received, fees included, since the position was last flat: gives the break-even price.
+    isolated_wallet : Decimal
+        Margin set aside for an isolated position, USDT; part of the wallet, not of the cross wallet.
 
     """
 
@@ -198,6 +201,12 @@ class Position:
     margin_type: str = "CROSSED"
     updated_ms: int = 0
     position_side: str = "BOTH"
+    isolated_wallet: Decimal = ZERO
+
+    @property
+    def isolated(self) -> bool:
+        """Whether the position stands on its own margin."""
+        return self.margin_type == "ISOLATED"
 
     def unrealised(self, price: Decimal) -> Decimal:
         """Return the unrealised profit at `price`, USDT."""
@@ -226,6 +235,8 @@ class Position:
                 self.entry_price = price
             elif not after:
                 self.entry_price = ZERO
+        if self.isolated:
+            self._shift_margin(before, after, price)
         if before * after <= 0:
             self.cycle_cash = -after * price
         else:
@@ -233,6 +244,13 @@ class Position:
         self.quantity = after
         self.realised += realised
         return realised
+
+    def _shift_margin(self, before: Decimal, after: Decimal, price: Decimal) -> None:
+        """Release margin with what was closed, set margin aside for what was opened."""
+        kept = max(min(abs(after), abs(before)), ZERO) if before * after > 0 else ZERO
+        if before:
+            self.isolated_wallet = money(self.isolated_wallet * kept / abs(before))
+        self.isolated_wallet += money((abs(after) - kept) * price / self.leverage)
 
 
 class Books:
@@ -243,6 +261,10 @@ class Books:
     ----------
     wallet : Decimal
         USDT wallet balance: start plus realised profit minus fees plus funding plus insurance.
+    hedge : bool
+        Whether the account is in hedge mode: orders then act on `legs`, else on `positions`.
+    positions, legs : dict
+        One-way positions by symbol; LONG and SHORT positions by symbol and side.
     timeline : list[dict]
         Every change of a position's size and of a protective algo order, in order, with wall and market time.
     incidents : list[dict]
@@ -256,7 +278,13 @@ class Books:
         self.clock = clock
         self.start_balance = balance
         self.wallet = balance
+        self.hedge = False
         self.positions = {symbol: Position(symbol, leverage) for symbol, leverage in leverages.items()}
+        self.legs = {
+            (symbol, side): Position(symbol, leverage, position_side=side)
+            for symbol, leverage in leverages.items()
+            for side in HEDGE_SIDES
+        }
         self.orders: dict[int, Order] = {}
         self.open_orders: dict[int, Order] = {}
         self.algos: dict[int, AlgoOrder] = {}
@@ -273,6 +301,27 @@ class Books:
         self._next_algo = FIRST_ALGO_ID
         self._next_trade = FIRST_TRADE_ID
         self._next_transaction = FIRST_TRANSACTION_ID
+
+    @property
+    def cross_wallet(self) -> Decimal:
+        """The wallet without what isolated positions have set aside, USDT."""
+        return self.wallet - sum((p.isolated_wallet for p in self.all_positions()), ZERO)
+
+    def position(self, symbol: str, side: str = "BOTH") -> Position:
+        """Return the position an order with that position side acts on."""
+        return self.positions[symbol] if side == "BOTH" else self.legs[symbol, side]
+
+    def all_positions(self) -> list[Position]:
+        """Return every position of the present mode, flat ones included."""
+        return list(self.legs.values()) if self.hedge else list(self.positions.values())
+
+    def of_symbol(self, symbol: str) -> list[Position]:
+        """Return the positions of one symbol in the present mode."""
+        return [self.legs[symbol, side] for side in HEDGE_SIDES] if self.hedge else [self.positions[symbol]]
+
+    def settings(self, symbol: str) -> list[Position]:
+        """Return all positions of a symbol, whatever the mode: leverage and margin type are the same in each."""
+        return [self.positions[symbol], *(self.legs[symbol, side] for side in HEDGE_SIDES)]
 
     def next_order_id(self) -> int:
         """Return a fresh order id."""
@@ -337,7 +386,14 @@ class Books:
 
     def note_position(self, position: Position) -> None:
         """Record the position's new size on the timeline."""
-        self._at({"kind": "position", "symbol": position.symbol, "quantity": str(position.quantity)})
+        self._at(
+            {
+                "kind": "position",
+                "symbol": position.symbol,
+                "position_side": position.position_side,
+                "quantity": str(position.quantity),
+            },
+        )
 
     def incident(self, what: str, **details: Any) -> None:
         """Record something a person or a test may ask about later."""
@@ -357,6 +413,7 @@ class Books:
                 "symbol": algo.symbol,
                 "algo_id": algo.algo_id,
                 "side": algo.side,
+                "position_side": algo.position_side,
                 "quantity": str(algo.quantity),
                 "close_position": algo.close_position,
                 "reduce_only": algo.reduce_only,

@@ -48,7 +48,7 @@ class DataConfig(FrozenConfig, frozen=True):
 
 class AccountConfig(FrozenConfig, frozen=True):
     """
-    The one account of the venue: one-way mode, cross margin, USDT.
+    The one account of the venue, USDT.
 
     Attributes
     ----------
@@ -58,12 +58,18 @@ class AccountConfig(FrozenConfig, frozen=True):
         Initial leverage of every symbol (a client may change it).
     leverages : dict[str, int]
         Initial leverage by symbol where it differs.
+    hedge_mode : bool
+        Begin in hedge mode (positions LONG and SHORT) instead of one-way mode.
+    margin_type : {"CROSSED", "ISOLATED"}
+        Margin type every symbol begins with.
 
     """
 
     balance: Decimal = Decimal(10_000)
     leverage: Annotated[int, Meta(ge=1, le=125)] = 20
     leverages: dict[str, Annotated[int, Meta(ge=1, le=125)]] = field(default_factory=dict)
+    hedge_mode: bool = False
+    margin_type: Literal["CROSSED", "ISOLATED"] = "CROSSED"
 
     def __post_init__(self) -> None:
         if self.balance <= 0:
@@ -92,6 +98,8 @@ class ExecutionConfig(FrozenConfig, frozen=True):
         all three (``finished`` with an executed quantity of 0), so a client must live with each.
     max_algo_orders : int
         Open algo orders allowed for one symbol (-4045 beyond).
+    countdown_cancels_algos : bool
+        Whether countdownCancelAll cancels conditional orders too; what production does is not documented.
 
     """
 
@@ -103,6 +111,7 @@ class ExecutionConfig(FrozenConfig, frozen=True):
     trade_lite: bool = False
     reduce_only_trigger: Literal["expired", "rejected", "finished"] = "expired"
     max_algo_orders: Annotated[int, Meta(ge=1)] = 200
+    countdown_cancels_algos: bool = False
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -164,6 +173,46 @@ class LimitsConfig(FrozenConfig, frozen=True):
     ban_after: Annotated[int, Meta(ge=1)] = 100
 
 
+class PermissionConfig(FrozenConfig, frozen=True):
+    """
+    Rights of an API key, as ``/sapi/v1/account/apiRestrictions`` tells them.
+
+    Attributes
+    ----------
+    reading, futures, spot, withdrawals, internal_transfer, universal_transfer : bool
+        What the key may do. Without `futures` every signed futures request but a GET is refused (-2015).
+    ip_restrict : bool
+        Whether the key works from listed addresses only.
+
+    """
+
+    reading: bool = True
+    futures: bool = True
+    spot: bool = False
+    withdrawals: bool = False
+    internal_transfer: bool = False
+    universal_transfer: bool = False
+    ip_restrict: bool = True
+
+
+class KeyConfig(FrozenConfig, frozen=True):
+    """
+    A further API key of the account, e.g. a watchdog's.
+
+    Attributes
+    ----------
+    api_key, api_secret : str
+        Key and HMAC secret; an empty secret allows no HMAC signature.
+    api_public_key : str
+        Ed25519 public key, PEM text; empty: no such signature.
+
+    """
+
+    api_key: str
+    api_secret: str = ""
+    api_public_key: str = ""
+
+
 class VenueConfig(FrozenConfig, frozen=True):
     """
     The whole tree of `config/venue.yaml`.
@@ -175,7 +224,13 @@ class VenueConfig(FrozenConfig, frozen=True):
     port : int
         0: an ephemeral port, told in the ready line.
     api_key, api_secret : str
-        The one key pair the venue knows.
+        The HMAC key pair.
+    api_public_key : str
+        Ed25519 public key (PEM text) of the same key: REST signatures and the WebSocket API's logon accept it.
+    extra_keys : tuple[KeyConfig, ...]
+        Further keys of the account.
+    permissions : PermissionConfig
+        Rights of every key.
     funding : bool
         Settle funding at the times and rates of the catalog.
     listen_key_secs : float
@@ -189,6 +244,9 @@ class VenueConfig(FrozenConfig, frozen=True):
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
     api_key: str = "demo"
     api_secret: str = "demo"  # noqa: S105 - the well-known secret of a simulated account
+    api_public_key: str = ""
+    extra_keys: tuple[KeyConfig, ...] = ()
+    permissions: PermissionConfig = PermissionConfig()
     data: DataConfig = DataConfig()
     account: AccountConfig = AccountConfig()
     execution: ExecutionConfig = ExecutionConfig()

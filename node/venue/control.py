@@ -37,7 +37,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from node.venue import rest_account, rest_orders
+from node.venue import rest_orders, rest_settings
 from node.venue.audit import books_report, session_report
 from node.venue.errors import ApiError
 from node.venue.faults import EventFault, ResponseFault, drop
@@ -178,7 +178,7 @@ def _cancel(venue: Venue, body: Body) -> None:
 
 
 def _leverage(venue: Venue, body: Body) -> None:
-    rest_account.change_leverage(venue, Params.of({"symbol": str(body["symbol"]), "leverage": str(body["leverage"])}))
+    rest_settings.change_leverage(venue, Params.of({"symbol": str(body["symbol"]), "leverage": str(body["leverage"])}))
 
 
 _ACTIONS: dict[str, Action] = {

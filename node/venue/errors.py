@@ -32,6 +32,7 @@ _TEXTS = {
     -1003: "Too many requests; current limit of IP is {0} requests per minute. Please use the websocket for live "
     "updates to avoid polling the API.",
     -1015: "Too many new orders; current limit is {0} orders per {1}.",
+    -1016: "This service is no longer available.",
     -1021: "Timestamp for this request is outside of the recvWindow.",
     -1022: "Signature for this request is not valid.",
     -1100: "Illegal characters found in parameter '{0}'; legal range is '{1}'.",
@@ -76,11 +77,22 @@ _TEXTS = {
     -4046: "No need to change margin type.",
     -4047: "Margin type cannot be changed if there exists open orders.",
     -4048: "Margin type cannot be changed if there exists position.",
+    -4050: "Cross balance insufficient.",
+    -4051: "Isolated balance insufficient.",
+    -4053: "Auto add margin only support for isolated position.",
+    -4054: "Cannot add position margin: position is 0.",
+    -4055: "Amount must be positive.",
+    -4056: "HMAC_SHA256 API key is not supported.",
     -4059: "No need to change position side.",
+    -4060: "Invalid position side.",
     -4061: "Order's position side does not match user's setting.",
+    -4067: "Position side cannot be changed if there exists open orders.",
+    -4068: "Position side cannot be changed if there exists position.",
+    -4108: "Symbol is on delivering or delivered or settling or closed or pre-trading.",
     -4116: "ClientOrderId is duplicated.",
     -4120: "Order type not supported for this endpoint. Please use the Algo Order API endpoints instead.",
     -4136: "Target strategy invalid for orderType {0},closePosition true",
+    -4161: "Leverage reduction is not supported in Isolated Margin Mode with open positions.",
     -4164: "Order's notional must be no smaller than {0} (unless you choose reduce only).",
     -4167: "Unable to adjust to Multi-Assets mode with symbols of USDⓈ-M Futures under isolated-margin mode.",
     -5021: "Due to the order could not be filled immediately, the FOK order has been rejected. The order will not be "
@@ -90,7 +102,7 @@ _TEXTS = {
     -5027: "No need to modify the order.",
 }
 
-_STATUS = {-2014: 401, -2015: 401, -1003: 429, -1015: 429}
+_STATUS = {-2014: 401, -2015: 401, -1003: 429, -1015: 429, -1016: 503}
 
 
 def error(code: int, *values: str | int | Decimal, status: int | None = None) -> ApiError:

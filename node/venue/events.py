@@ -24,10 +24,20 @@ class EventFactory:
         self._instruments = instruments
         self._account = account
 
+    def trigger_reject(self, algo: AlgoOrder, order_id: int, reason: str) -> Event:
+        """CONDITIONAL_ORDER_TRIGGER_REJECT: the order reached its trigger and was refused."""
+        now = algo.updated_ms
+        return {
+            "e": "CONDITIONAL_ORDER_TRIGGER_REJECT",
+            "E": now,
+            "T": now,
+            "or": {"s": algo.symbol, "i": order_id, "r": reason},
+        }
+
     def order_update(self, order: Order, execution: str, fill: Fill | None = None) -> Event:
         """ORDER_TRADE_UPDATE for `order`: `execution` is NEW, TRADE, CANCELED, EXPIRED, AMENDMENT or CALCULATED."""
         instrument = self._instruments[order.symbol]
-        margin = self._account.symbol(order.symbol)
+        margin = self._account.symbol(order.symbol, order.position_side)
         now = order.updated_ms
         body: Event = {
             "s": order.symbol,
@@ -129,7 +139,7 @@ class EventFactory:
         wallet = amount_text(self._books.wallet)
         rows = []
         for position in positions:
-            margin = self._account.symbol(position.symbol)
+            margin = self._account.symbol(position.symbol, position.position_side)
             instrument = self._instruments[position.symbol]
             rows.append(
                 {
@@ -140,22 +150,30 @@ class EventFactory:
                     "cr": amount_text(position.realised),
                     "up": amount_text(margin.unrealised),
                     "mt": "cross" if position.margin_type == "CROSSED" else "isolated",
-                    "iw": "0",
+                    "iw": amount_text(position.isolated_wallet) if position.isolated else "0",
                     "ps": position.position_side,
                     "ma": "USDT",
                 },
             )
-        balance = {"a": "USDT", "wb": wallet, "cw": wallet, "bc": amount_text(change) if change else "0"}
+        balance = {
+            "a": "USDT",
+            "wb": wallet,
+            "cw": amount_text(self._books.cross_wallet),
+            "bc": amount_text(change) if change else "0",
+        }
         return {"e": "ACCOUNT_UPDATE", "T": now, "E": now, "a": {"B": [balance], "P": rows, "m": reason}}
 
-    def funding_update(self, change: Decimal) -> Event:
+    def funding_update(self, change: Decimal, position: Position) -> Event:
         """
-        ACCOUNT_UPDATE of a funding settlement: no positions, as for cross margin on the exchange.
+        ACCOUNT_UPDATE of a funding settlement: without positions, except an isolated one, as on the exchange.
 
         ``T`` is the settlement, so market time: the one account payload that is not stamped with wall time, because a
         client can tell only from it which settlement a payment belongs to.
         """
-        return {**self.account_update("FUNDING_FEE", [], change), "T": self._books.clock.market_ms}
+        return {
+            **self.account_update("FUNDING_FEE", [position] if position.isolated else [], change),
+            "T": self._books.clock.market_ms,
+        }
 
     def leverage_update(self, position: Position) -> Event:
         """ACCOUNT_CONFIG_UPDATE after a change of leverage."""
@@ -167,17 +185,17 @@ class EventFactory:
         return {
             "e": "MARGIN_CALL",
             "E": self._books.clock.event_ms(),
-            "cw": amount_text(self._books.wallet),
+            "cw": amount_text(self._books.cross_wallet),
             "p": [
                 {
                     "s": p.symbol,
                     "ps": p.position_side,
                     "pa": self._instruments[p.symbol].quantity_text(p.quantity),
                     "mt": p.margin_type,
-                    "iw": "0",
+                    "iw": amount_text(p.isolated_wallet) if p.isolated else "0",
                     "mp": self._instruments[p.symbol].price_text(prices[p.symbol]),
-                    "up": amount_text(self._account.symbol(p.symbol).unrealised),
-                    "mm": amount_text(self._account.symbol(p.symbol).maintenance),
+                    "up": amount_text(self._account.symbol(p.symbol, p.position_side).unrealised),
+                    "mm": amount_text(self._account.symbol(p.symbol, p.position_side).maintenance),
                 }
                 for p in positions
             ],

@@ -7,7 +7,7 @@ Nothing here changes state: each function returns a ready order or raises :class
 import re
 from decimal import Decimal
 
-from node.venue.books import ZERO, AlgoOrder, Order
+from node.venue.books import HEDGE_SIDES, ZERO, AlgoOrder, Order
 from node.venue.errors import error
 from node.venue.instruments import Instrument
 from node.venue.matching import MatchingEngine
@@ -32,6 +32,14 @@ def instrument_of(engine: MatchingEngine, params: Params) -> Instrument:
     return found
 
 
+def tradable(engine: MatchingEngine, params: Params) -> Instrument:
+    """Return the instrument named by ``symbol`` if new orders are taken in it (-4108)."""
+    found = instrument_of(engine, params)
+    if engine.statuses.get(found.symbol, "TRADING") != "TRADING":
+        raise error(-4108)
+    return found
+
+
 def new_order(engine: MatchingEngine, params: Params, fresh_id: str) -> Order:
     """
     Return the plain order that ``POST /fapi/v1/order`` asks for; `fresh_id` names it if the client does not.
@@ -42,14 +50,14 @@ def new_order(engine: MatchingEngine, params: Params, fresh_id: str) -> Order:
         Propagate: anything the exchange would refuse before matching.
 
     """
-    instrument = instrument_of(engine, params)
+    instrument = tradable(engine, params)
     side = _side(params)
     kind = params.required("type").upper()
     if kind in ALGO_KINDS:
         raise error(-4120)
     if kind not in PLAIN_KINDS:
         raise error(-1116)
-    _one_way(params)
+    position_side = _position_side(engine, params)
     client_id = _client_id(params, "newClientOrderId", fresh_id)
     tif = params.text("timeInForce").upper()
     if kind == "LIMIT":
@@ -71,7 +79,7 @@ def new_order(engine: MatchingEngine, params: Params, fresh_id: str) -> Order:
     good_till = params.integer("goodTillDate") if tif == "GTD" else 0
     if tif == "GTD" and good_till <= engine.books.clock.wall_ms() + 600_000:
         raise error(-1102, "goodTillDate")
-    reduce_only = params.flag("reduceOnly")
+    reduce_only = params.flag("reduceOnly") or _closes(position_side, side)
     if client_id in engine.books.order_by_client:
         previous = engine.books.orders[engine.books.order_by_client[client_id]]
         if previous.is_open:
@@ -82,8 +90,9 @@ def new_order(engine: MatchingEngine, params: Params, fresh_id: str) -> Order:
     reference = price if kind == "LIMIT" else last
     if not reduce_only:
         _check_notional(instrument, quantity * reference)
-        check_margin(engine, instrument, quantity if side == "BUY" else -quantity, reference)
-    elif not engine.books.positions[instrument.symbol].closing(side == "BUY", quantity):
+        signed = quantity if side == "BUY" else -quantity
+        check_margin(engine, instrument, signed, reference, position_side)
+    elif not engine.books.position(instrument.symbol, position_side).closing(side == "BUY", quantity):
         raise error(-2022)
     if kind == "LIMIT" and _open_orders(engine, instrument.symbol) >= instrument.max_open_orders:
         raise error(-2025)
@@ -101,6 +110,7 @@ def new_order(engine: MatchingEngine, params: Params, fresh_id: str) -> Order:
         created_ms=now,
         updated_ms=now,
         market_ms=engine.books.clock.market_ms,
+        position_side=position_side,
         good_till_ms=good_till,
         prevention=params.text("selfTradePreventionMode", "EXPIRE_MAKER"),
     )
@@ -118,12 +128,12 @@ def new_algo(engine: MatchingEngine, params: Params, fresh_id: str, most: int) -
     """
     if params.required("algoType").upper() != "CONDITIONAL":
         raise error(-1130, "algoType")
-    instrument = instrument_of(engine, params)
+    instrument = tradable(engine, params)
     side = _side(params)
     kind = params.required("type").upper()
     if kind not in ALGO_KINDS:
         raise error(-1116)
-    _one_way(params)
+    position_side = _position_side(engine, params)
     client_id = _client_id(params, "clientAlgoId", fresh_id)
     limit = kind in ("STOP", "TAKE_PROFIT")
     trailing = kind == "TRAILING_STOP_MARKET"
@@ -135,6 +145,8 @@ def new_algo(engine: MatchingEngine, params: Params, fresh_id: str, most: int) -
         raise error(-1130, "workingType")
     close_position = params.flag("closePosition")
     reduce_only = params.flag("reduceOnly")
+    if close_position and engine.books.hedge and not _closes(position_side, side):
+        raise error(-4061)
     if close_position:
         if limit or trailing:
             raise error(-4136, kind)
@@ -142,6 +154,7 @@ def new_algo(engine: MatchingEngine, params: Params, fresh_id: str, most: int) -
             raise error(-1106, "quantity")
         if reduce_only:
             raise error(-1106, "reduceonly")
+    reduce_only = reduce_only or (_closes(position_side, side) and not close_position)
     quantity = ZERO if close_position else _quantity(instrument, params, market=not limit)
     price = _price(instrument, params, "price") if limit else ZERO
     last = engine.prices.get(instrument.symbol)
@@ -166,7 +179,7 @@ def new_algo(engine: MatchingEngine, params: Params, fresh_id: str, most: int) -
         previous = engine.books.algos[engine.books.algo_by_client[client_id]]
         if previous.is_open:
             raise error(-4116)
-    if reduce_only and not engine.books.positions[instrument.symbol].closing(side == "BUY", quantity):
+    if reduce_only and not engine.books.position(instrument.symbol, position_side).closing(side == "BUY", quantity):
         raise error(-2022)
     if not reduce_only and not close_position:
         _check_notional(instrument, quantity * (price or trigger))
@@ -189,6 +202,7 @@ def new_algo(engine: MatchingEngine, params: Params, fresh_id: str, most: int) -
         created_ms=now,
         updated_ms=now,
         market_ms=engine.books.clock.market_ms,
+        position_side=position_side,
         price_protect=params.flag("priceProtect"),
         prevention=params.text("selfTradePreventionMode", "EXPIRE_MAKER"),
         activation_price=activation,
@@ -216,19 +230,23 @@ def changed_order(engine: MatchingEngine, params: Params, order: Order) -> tuple
         _check_notional(instrument, quantity * price)
         more = quantity * price - order.quantity * order.price
         if more > 0:
-            check_margin(engine, instrument, more / price if order.is_buy else -more / price, price)
+            check_margin(
+                engine, instrument, more / price if order.is_buy else -more / price, price, order.position_side
+            )
     return quantity, price
 
 
-def check_margin(engine: MatchingEngine, instrument: Instrument, signed: Decimal, price: Decimal) -> None:
+def check_margin(
+    engine: MatchingEngine, instrument: Instrument, signed: Decimal, price: Decimal, position_side: str = "BOTH"
+) -> None:
     """Refuse what the margin balance (-2019) or the bracket of the leverage (-2027) does not carry."""
-    position = engine.books.positions[instrument.symbol]
+    position = engine.books.position(instrument.symbol, position_side)
     after = abs(position.quantity + signed)
     if after <= abs(position.quantity):
         return
     if after * price > instrument.max_notional(position.leverage):
         raise error(-2027)
-    if not engine.account.can_open(instrument.symbol, signed, price, instrument.taker_fee):
+    if not engine.account.can_open(instrument.symbol, signed, price, instrument.taker_fee, position_side):
         raise error(-2019)
 
 
@@ -251,9 +269,21 @@ def _side(params: Params) -> str:
     return side
 
 
-def _one_way(params: Params) -> None:
-    if params.text("positionSide", "BOTH").upper() != "BOTH":
+def _position_side(engine: MatchingEngine, params: Params) -> str:
+    """Return the position an order acts on; hedge mode demands LONG or SHORT and forbids reduceOnly (-4061, -1106)."""
+    asked = params.text("positionSide", "BOTH").upper()
+    if asked not in ("BOTH", *HEDGE_SIDES):
+        raise error(-4060)
+    if (asked in HEDGE_SIDES) != engine.books.hedge:
         raise error(-4061)
+    if engine.books.hedge and "reduceOnly" in params:
+        raise error(-1106, "reduceonly")
+    return asked
+
+
+def _closes(position_side: str, side: str) -> bool:
+    """Return whether an order of hedge mode can only reduce."""
+    return (position_side, side) in (("LONG", "SELL"), ("SHORT", "BUY"))
 
 
 def _client_id(params: Params, name: str, fresh_id: str) -> str:

@@ -36,6 +36,10 @@ class MatchingEngine:
         Last price by symbol; it is the mark price too.
     points : list[tuple[str, Decimal]]
         Prices visited by the last walk, for trade and quote streams.
+    statuses : dict[str, str]
+        Trading status by symbol where it is not TRADING.
+    refuse_triggers : int
+        Next algo orders that are refused when they trigger, as if margin were lacking.
 
     """
 
@@ -50,6 +54,8 @@ class MatchingEngine:
         self.instruments = instruments
         self.prices: dict[str, Decimal] = {}
         self.points: list[tuple[str, Decimal]] = []
+        self.statuses: dict[str, str] = {}
+        self.refuse_triggers = 0
         self.account = Account(books, instruments, self.prices)
         self.events = EventFactory(books, instruments, self.account)
         self._config = config
@@ -93,6 +99,7 @@ class MatchingEngine:
             if item.is_open:
                 self._act(item, price, price)
         self.settlement.liquidate_if_needed(symbol)
+        self.settlement.warn_if_needed()
         self._trail(symbol)
 
     def _move(self, symbol: str, target: Decimal, depth: Decimal | None) -> None:
@@ -109,8 +116,8 @@ class MatchingEngine:
             level, item = (reached[0][0], reached[0][2]) if reached else (target, None)
             forced = self.settlement.liquidation_level(symbol, last, level, up=up)
             if forced is not None:
-                self.prices[symbol] = forced
-                self.settlement.liquidate(symbol)
+                self.prices[symbol] = forced[0]
+                self.settlement.liquidate(symbol, forced[1])
                 continue
             self.prices[symbol] = level
             if item is None:
@@ -120,6 +127,7 @@ class MatchingEngine:
                 touched.add(reached[0][1])
         self.points.append((symbol, target))
         self._trail(symbol)
+        self.settlement.warn_if_needed()
 
     def _visit(self, symbol: str, price: Decimal, depth: Decimal | None) -> None:
         self.prices[symbol] = price
@@ -245,7 +253,7 @@ class MatchingEngine:
         now = self.books.clock.event_ms()
         algo.trigger_ms = now
         self._set_algo(algo, "TRIGGERING")
-        position = self.books.positions[algo.symbol]
+        position = self.books.position(algo.symbol, algo.position_side)
         reducing = algo.reduce_only or algo.close_position
         reducible = position.closing(algo.is_buy, abs(position.quantity))
         quantity = algo.quantity
@@ -268,15 +276,23 @@ class MatchingEngine:
             updated_ms=now,
             market_ms=self.books.clock.market_ms,
             algo_id=algo.algo_id,
+            position_side=algo.position_side,
             close_position=algo.close_position,
             working_type=algo.working_type,
             good_till_ms=algo.good_till_ms,
         )
+        if self.refuse_triggers:
+            self.refuse_triggers -= 1
+            self._reject_trigger(algo, order, "Order would be rejected by the matching engine.")
+            return
         if not reducing and not self.account.can_open(
-            algo.symbol, quantity if algo.is_buy else -quantity, price, self.instruments[algo.symbol].taker_fee
+            algo.symbol,
+            quantity if algo.is_buy else -quantity,
+            price,
+            self.instruments[algo.symbol].taker_fee,
+            algo.position_side,
         ):
-            algo.fail_reason = "Margin is insufficient."
-            self._set_algo(algo, "REJECTED")
+            self._reject_trigger(algo, order, "Margin is insufficient.")
             return
         algo.order_id = order.order_id
         self._set_algo(algo, "TRIGGERED")
@@ -288,6 +304,12 @@ class MatchingEngine:
             self._take(order, slipped_price(price, order.is_buy, bps, tick) if bps else price)
         elif order.price >= price if order.is_buy else order.price <= price:
             self._take(order, price)
+
+    def _reject_trigger(self, algo: AlgoOrder, order: Order, reason: str) -> None:
+        algo.fail_reason = reason
+        self.books.counters["trigger_refused"] += 1
+        self._set_algo(algo, "REJECTED")
+        self.emit(self.events.trigger_reject(algo, order.order_id, reason))
 
     def _refuse_trigger(self, algo: AlgoOrder) -> None:
         algo.fail_reason = "Reduce Only reject"
@@ -311,7 +333,7 @@ class MatchingEngine:
         order.market_ms = self.books.clock.market_ms
 
     def _cap_reduce_only(self, order: Order) -> None:
-        position = self.books.positions[order.symbol]
+        position = self.books.position(order.symbol, order.position_side)
         reducible = position.closing(order.is_buy, order.quantity)
         if not reducible:
             raise error(-2022)
@@ -326,7 +348,7 @@ class MatchingEngine:
     def _fill_resting(self, order: Order, *, passed: bool) -> None:
         """Fill a limit order the market came to; if it only touched the price, no more than was offered there."""
         if order.reduce_only:
-            reducible = self.books.positions[order.symbol].closing(order.is_buy, order.leaves)
+            reducible = self.books.position(order.symbol, order.position_side).closing(order.is_buy, order.leaves)
             if not reducible:
                 self.close_order(order, "EXPIRED")
                 return
@@ -354,7 +376,7 @@ class MatchingEngine:
         """Book one trade of `order`: position, profit, fee, wallet, events."""
         books = self.books
         instrument = self.instruments[order.symbol]
-        position = books.positions[order.symbol]
+        position = books.position(order.symbol, order.position_side)
         self._touch(order)
         realised = position.apply(quantity if order.is_buy else -quantity, price)
         fee = money(price * quantity * (instrument.maker_fee if maker else instrument.taker_fee))
@@ -378,6 +400,7 @@ class MatchingEngine:
             maker=maker,
             wall_ms=order.updated_ms,
             market_ms=order.market_ms,
+            position_side=order.position_side,
         )
         books.fills.append(fill)
         books.pay("REALIZED_PNL", realised, order.symbol, trade_id=fill.trade_id)
@@ -393,8 +416,11 @@ class MatchingEngine:
         if order.algo_id and order.status == "FILLED":
             self._finish(order)
         if not position.quantity:
-            self._expire_reducers(order.symbol)
+            self._expire_reducers(order.symbol, order.position_side)
 
-    def _expire_reducers(self, symbol: str) -> None:
-        for order in [o for o in self.books.open_orders.values() if o.symbol == symbol and o.reduce_only]:
+    def _expire_reducers(self, symbol: str, side: str) -> None:
+        place = (symbol, side)
+        for order in [
+            o for o in self.books.open_orders.values() if (o.symbol, o.position_side) == place and o.reduce_only
+        ]:
             self.close_order(order, "EXPIRED")

@@ -39,6 +39,11 @@ class Params:
     def __contains__(self, name: str) -> bool:
         return self._values.get(name, "") != ""
 
+    @property
+    def names(self) -> set[str]:
+        """Names of the parameters that are not empty."""
+        return {n for n, v in self._values.items() if v != ""}
+
     def text(self, name: str, default: str = "") -> str:
         """Return a parameter, or `default` if absent or empty."""
         return self._values.get(name, "") or default

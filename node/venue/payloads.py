@@ -138,7 +138,7 @@ class PayloadFactory:
     def position_risk(self, position: Position, *, version: int) -> Json:
         """Return a row of ``/fapi/v2/positionRisk`` or ``/fapi/v3/positionRisk``."""
         instrument = self._instruments[position.symbol]
-        margin = self._account.symbol(position.symbol)
+        margin = self._account.symbol(position.symbol, position.position_side)
         liquidation = self._account.liquidation_price(position)
         row: Json = {
             "symbol": position.symbol,
@@ -149,9 +149,9 @@ class PayloadFactory:
             "markPrice": amount_text(self._prices.get(position.symbol, Decimal(0))),
             "unRealizedProfit": amount_text(margin.unrealised),
             "liquidationPrice": amount_text(liquidation) if liquidation else "0",
-            "isolatedMargin": "0",
+            "isolatedMargin": amount_text(position.isolated_wallet + margin.unrealised) if position.isolated else "0",
             "notional": amount_text(margin.notional),
-            "isolatedWallet": "0",
+            "isolatedWallet": amount_text(position.isolated_wallet) if position.isolated else "0",
             "updateTime": position.updated_ms,
         }
         if version == 2:
@@ -185,8 +185,8 @@ class PayloadFactory:
             "initialMargin": amount_text(totals.position_initial + totals.order_initial),
             "positionInitialMargin": amount_text(totals.position_initial),
             "openOrderInitialMargin": amount_text(totals.order_initial),
-            "crossWalletBalance": amount_text(self._books.wallet),
-            "crossUnPnl": amount_text(totals.unrealised),
+            "crossWalletBalance": amount_text(self._books.cross_wallet),
+            "crossUnPnl": amount_text(totals.cross_unrealised),
             "availableBalance": amount_text(totals.available),
             "maxWithdrawAmount": amount_text(min(totals.available, max(self._books.wallet, Decimal(0)))),
         }
@@ -220,9 +220,9 @@ class PayloadFactory:
                 "tradeGroupId": -1,
                 **answer,
             }
-        for position in self._books.positions.values():
+        for position in self._books.all_positions():
             if version == 2 or position.quantity:
-                margin = self._account.symbol(position.symbol)
+                margin = self._account.symbol(position.symbol, position.position_side)
                 answer["positions"].append(self._account_position(position, margin, version=version))
         return answer
 
@@ -235,7 +235,7 @@ class PayloadFactory:
             "unrealizedProfit": amount_text(margin.unrealised),
             "positionSide": position.position_side,
             "positionAmt": instrument.quantity_text(position.quantity),
-            "isolatedWallet": "0",
+            "isolatedWallet": amount_text(position.isolated_wallet) if position.isolated else "0",
             "notional": amount_text(margin.notional),
             "updateTime": position.updated_ms,
         }
@@ -252,7 +252,8 @@ class PayloadFactory:
                 "askNotional": _exact(margin.ask_notional),
             }
         else:
-            row["isolatedMargin"] = "0"
+            isolated = position.isolated_wallet + margin.unrealised
+            row["isolatedMargin"] = amount_text(isolated) if position.isolated else "0"
         return row
 
     def balance(self) -> list[Json]:
@@ -264,8 +265,8 @@ class PayloadFactory:
                 "accountAlias": "FzFzmYfWuXuXfW",
                 "asset": "USDT",
                 "balance": wallet,
-                "crossWalletBalance": wallet,
-                "crossUnPnl": amount_text(totals.unrealised),
+                "crossWalletBalance": amount_text(self._books.cross_wallet),
+                "crossUnPnl": amount_text(totals.cross_unrealised),
                 "availableBalance": amount_text(totals.available),
                 "maxWithdrawAmount": amount_text(min(totals.available, max(self._books.wallet, Decimal(0)))),
                 "marginAvailable": True,

@@ -3,6 +3,7 @@
 from typing import Any
 
 from node.venue import filters
+from node.venue.books import Position
 from node.venue.endpoints import EndpointTable, Security
 from node.venue.errors import error
 from node.venue.params import Params
@@ -12,8 +13,6 @@ from node.venue.venue import Venue
 type Json = dict[str, Any]
 
 _SIGNED = Security.SIGNED
-_MOST_LEVERAGE = 125
-_SUCCESS = {"code": 200, "msg": "success"}
 
 
 def register(table: EndpointTable) -> None:
@@ -28,34 +27,32 @@ def register(table: EndpointTable) -> None:
     table.add("GET", "/fapi/v1/symbolConfig", weight=5, security=_SIGNED)(symbol_config)
     table.add("GET", "/fapi/v1/commissionRate", weight=20, security=_SIGNED)(commission_rate)
     table.add("GET", "/fapi/v1/leverageBracket", security=_SIGNED)(leverage_bracket)
-    table.add("GET", "/fapi/v1/positionSide/dual", weight=30, security=_SIGNED)(
-        lambda _venue, _params: {"dualSidePosition": False},
-    )
-    table.add("POST", "/fapi/v1/positionSide/dual", security=_SIGNED)(change_position_mode)
-    table.add("GET", "/fapi/v1/multiAssetsMargin", weight=30, security=_SIGNED)(
-        lambda _venue, _params: {"multiAssetsMargin": False},
-    )
-    table.add("POST", "/fapi/v1/multiAssetsMargin", security=_SIGNED)(change_multi_assets)
-    table.add("POST", "/fapi/v1/leverage", security=_SIGNED)(change_leverage)
-    table.add("POST", "/fapi/v1/marginType", security=_SIGNED)(change_margin_type)
     table.add("GET", "/fapi/v1/adlQuantile", weight=5, security=_SIGNED)(adl_quantile)
+    table.add("GET", "/fapi/v1/forceOrders", weight=_one_or(20, 50), security=_SIGNED)(force_orders)
     table.add("GET", "/fapi/v1/rateLimit/order", security=_SIGNED)(order_limits)
     table.add("GET", "/fapi/v1/userTrades", weight=5, security=_SIGNED)(user_trades)
     table.add("GET", "/fapi/v1/income", weight=30, security=_SIGNED)(income)
+    table.add("GET", "/fapi/v1/apiReferral/ifNewUser", security=_SIGNED)(
+        lambda _venue, _params: {"brokerId": "", "rebateWorking": False, "ifNewUser": True},
+    )
+    table.add("GET", "/fapi/v1/feeBurn", weight=30, security=_SIGNED)(lambda _venue, _params: {"feeBurn": False})
+    table.add("GET", "/fapi/v1/apiTradingStatus", weight=10, security=_SIGNED)(
+        lambda venue, _params: {"indicators": {}, "updateTime": venue.clock.wall_ms()},
+    )
     listen_key = "/fapi/v1/listenKey"
     table.add("POST", listen_key, security=Security.KEY)(lambda venue, _params: {"listenKey": venue.users.create_key()})
     table.add("PUT", listen_key, security=Security.KEY)(lambda venue, _params: {"listenKey": venue.users.keep_alive()})
     table.add("DELETE", listen_key, security=Security.KEY)(delete_listen_key)
 
 
-def account_config(_venue: Venue, _params: Params) -> Json:
+def account_config(venue: Venue, _params: Params) -> Json:
     """Return what the account may do."""
     return {
         "feeTier": 0,
-        "canTrade": True,
+        "canTrade": venue.permissions.futures,
         "canDeposit": True,
-        "canWithdraw": False,
-        "dualSidePosition": False,
+        "canWithdraw": venue.permissions.withdrawals,
+        "dualSidePosition": venue.books.hedge,
         "updateTime": 0,
         "multiAssetsMargin": False,
         "tradeGroupId": -1,
@@ -106,71 +103,31 @@ def leverage_bracket(venue: Venue, params: Params) -> Json | list[Json]:
     return rows
 
 
-def change_position_mode(_venue: Venue, params: Params) -> Json:
-    """Refuse hedge mode: the account is one-way."""
-    params.required("dualSidePosition")
-    if params.flag("dualSidePosition"):
-        raise error(-1130, "dualSidePosition")
-    raise error(-4059)
-
-
-def change_multi_assets(_venue: Venue, params: Params) -> Json:
-    """Refuse multi-asset mode."""
-    params.required("multiAssetsMargin")
-    if params.flag("multiAssetsMargin"):
-        raise error(-4167)
-    return dict(_SUCCESS)
-
-
-def change_leverage(venue: Venue, params: Params) -> Json:
-    """Set a symbol's leverage."""
-    instrument = filters.instrument_of(venue.engine, params)
-    params.required("leverage")
-    leverage = params.integer("leverage")
-    most = max(b.max_leverage for b in instrument.brackets)
-    if not 1 <= leverage <= min(most, _MOST_LEVERAGE):
-        raise error(-4028, leverage)
-    position = venue.books.positions[instrument.symbol]
-    margin = venue.engine.account.symbol(instrument.symbol)
-    if abs(margin.notional) > instrument.max_notional(leverage):
-        raise error(-2027)
-    totals = venue.engine.account.totals()
-    own = margin.position_initial + margin.order_initial
-    if own * position.leverage / leverage > own + totals.available:
-        raise error(-2028)
-    changed = position.leverage != leverage
-    position.leverage = leverage
-    if changed:
-        venue.users.emit(venue.engine.events.leverage_update(position))
-    return {
-        "symbol": instrument.symbol,
-        "leverage": leverage,
-        "maxNotionalValue": f"{instrument.max_notional(leverage):f}",
-    }
-
-
-def change_margin_type(venue: Venue, params: Params) -> Json:
-    """Answer -4046 for cross margin, which every symbol has; isolated margin is not offered here."""
-    instrument = filters.instrument_of(venue.engine, params)
-    kind = params.required("marginType").upper()
-    if kind not in ("CROSSED", "ISOLATED"):
-        raise error(-1130, "marginType")
-    if kind == "CROSSED":
-        raise error(-4046)
-    if venue.books.positions[instrument.symbol].quantity:
-        raise error(-4048)
-    if any(o.symbol == instrument.symbol for o in venue.books.open_orders.values()):
-        raise error(-4047)
-    raise error(-1130, "marginType")
-
-
 def adl_quantile(venue: Venue, params: Params) -> list[Json]:
-    """Return the queue position for automatic deleveraging: never at risk here."""
-    return [
-        {"symbol": symbol, "adlQuantile": {"LONG": 0, "SHORT": 0, "BOTH": 1}}
-        for symbol in _symbols(venue, params)
-        if venue.books.positions[symbol].quantity
+    """Return the place in the queue for automatic deleveraging, 0 to 4, by profit per margin."""
+    rows = []
+    for symbol in _symbols(venue, params):
+        held = {p.position_side: _quantile(venue, p) for p in venue.books.of_symbol(symbol) if p.quantity}
+        if venue.books.hedge and held:
+            held = {"LONG": 0, "SHORT": 0, "HEDGE": 0} | held
+        if held:
+            rows.append({"symbol": symbol, "adlQuantile": held})
+    return rows
+
+
+def force_orders(venue: Venue, params: Params) -> list[Json]:
+    """Return the account's liquidation and ADL orders, ascending."""
+    kinds = {"LIQUIDATION": ("autoclose-",), "ADL": ("adl_autoclose",), "": ("autoclose-", "adl_autoclose")}
+    wanted = kinds.get(params.text("autoCloseType").upper())
+    if wanted is None:
+        raise error(-1130, "autoCloseType")
+    symbol = params.text("symbol").upper()
+    found = [
+        o
+        for o in venue.books.orders.values()
+        if o.client_order_id.startswith(wanted) and symbol in ("", o.symbol) and in_window(params, o.created_ms)
     ]
+    return [venue.payloads.order(o) for o in found[-params.limit(50, 100) :]]
 
 
 def order_limits(venue: Venue, _params: Params) -> list[Json]:
@@ -225,13 +182,32 @@ def _position_risk(version: int) -> Any:
     def handler(venue: Venue, params: Params) -> list[Json]:
         rows = []
         for symbol in _symbols(venue, params):
-            position = venue.books.positions[symbol]
-            in_use = position.quantity or any(o.symbol == symbol for o in venue.books.open_orders.values())
-            if version == 2 or in_use:
-                rows.append(venue.payloads.position_risk(position, version=version))
+            for position in [*venue.books.of_symbol(symbol), *_idle(venue, symbol, version)]:
+                place = (symbol, position.position_side)
+                in_use = position.quantity or any(
+                    (o.symbol, o.position_side) == place for o in venue.books.open_orders.values()
+                )
+                if version == 2 or in_use:
+                    rows.append(venue.payloads.position_risk(position, version=version))
         return rows
 
     return handler
+
+
+def _idle(venue: Venue, symbol: str, version: int) -> list[Position]:
+    """Return the BOTH row that version 2 prints beside LONG and SHORT in hedge mode."""
+    return [venue.books.positions[symbol]] if version == 2 and venue.books.hedge else []
+
+
+def _quantile(venue: Venue, position: Position) -> int:
+    margin = venue.engine.account.symbol(position.symbol, position.position_side)
+    if not margin.position_initial or margin.unrealised <= 0:
+        return 0
+    return min(4, 1 + int(margin.unrealised / margin.position_initial * 4))
+
+
+def _one_or(one: int, everything: int) -> Any:
+    return lambda params: one if "symbol" in params else everything
 
 
 def _symbols(venue: Venue, params: Params) -> list[str]:

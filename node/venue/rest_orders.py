@@ -1,5 +1,6 @@
 """Orders and algo orders over REST."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from node.venue.books import AlgoOrder, Order
 from node.venue.endpoints import EndpointTable, Security
 from node.venue.errors import ApiError, error
 from node.venue.params import Params
-from node.venue.venue import Venue
+from node.venue.venue import Amendment, Venue
 
 type Json = dict[str, Any]
 
@@ -31,6 +32,8 @@ def register(table: EndpointTable) -> None:
     table.add("GET", "/fapi/v1/openOrders", weight=_open_weight, security=_SIGNED)(open_orders)
     table.add("GET", "/fapi/v1/allOrders", weight=5, security=_SIGNED)(all_orders)
     table.add("DELETE", "/fapi/v1/allOpenOrders", security=_SIGNED)(cancel_all)
+    table.add("GET", "/fapi/v1/orderAmendment", security=_SIGNED)(amendments)
+    table.add("PUT", "/fapi/v1/batchOrders", weight=5, security=_SIGNED, is_order=True)(amend_batch)
     table.add("POST", "/fapi/v1/batchOrders", weight=5, security=_SIGNED, is_order=True)(place_batch)
     table.add("DELETE", "/fapi/v1/batchOrders", security=_SIGNED)(cancel_batch)
     table.add("POST", algo, weight=0, security=_SIGNED, is_order=True)(place_algo)
@@ -60,8 +63,49 @@ def amend(venue: Venue, params: Params) -> Json:
     if not order.is_open:
         raise error(-2013)
     quantity, price = filters.changed_order(venue.engine, params, order)
+    before = (order.quantity, order.price)
     venue.engine.amend(order, quantity, price)
+    venue.amendments.append(Amendment(order.order_id, before, (quantity, price), order.updated_ms))
     return venue.payloads.order(order)
+
+
+def amend_batch(venue: Venue, params: Params) -> list[Json]:
+    """Change up to five orders, each on its own."""
+    return _each(venue, params, amend)
+
+
+def amendments(venue: Venue, params: Params) -> list[Json]:
+    """Return the changes of orders of a symbol, newest first."""
+    instrument = filters.instrument_of(venue.engine, params)
+    wanted = _order(venue, params, -2013).order_id if {"orderId", "origClientOrderId"} & params.names else 0
+    rows = []
+    for number, change in enumerate(venue.amendments, start=1):
+        order = venue.books.orders[change.order_id]
+        if order.symbol != instrument.symbol or wanted not in (0, order.order_id):
+            continue
+        if not in_window(params, change.wall_ms):
+            continue
+        (old_quantity, old_price), (new_quantity, new_price) = change.before, change.after
+        rows.append(
+            {
+                "amendmentId": number,
+                "symbol": order.symbol,
+                "pair": order.symbol,
+                "orderId": order.order_id,
+                "clientOrderId": order.client_order_id,
+                "time": change.wall_ms,
+                "amendment": {
+                    "price": {"before": instrument.price_text(old_price), "after": instrument.price_text(new_price)},
+                    "origQty": {
+                        "before": instrument.quantity_text(old_quantity),
+                        "after": instrument.quantity_text(new_quantity),
+                    },
+                    "count": sum(c.order_id == change.order_id for c in venue.amendments[:number]),
+                },
+                "priceMatch": order.price_match,
+            }
+        )
+    return rows[::-1][: params.limit(50, 100)]
 
 
 def cancel(venue: Venue, params: Params) -> Json:
@@ -114,13 +158,17 @@ def cancel_all(venue: Venue, params: Params) -> Json:
 
 def place_batch(venue: Venue, params: Params) -> list[Json]:
     """Place up to five orders, each on its own."""
+    return _each(venue, params, place)
+
+
+def _each(venue: Venue, params: Params, handler: Callable[[Venue, Params], Json]) -> list[Json]:
     rows = _json_list(params, "batchOrders")
     if len(rows) > _MOST_BATCH_PLACE:
         raise ApiError(-4082, f"Invalid number of batch orders, current max is {_MOST_BATCH_PLACE}.")
     answers = []
     for row in rows:
         try:
-            answers.append(place(venue, Params.of({str(k): _plain(v) for k, v in row.items()})))
+            answers.append(handler(venue, Params.of({str(k): _plain(v) for k, v in row.items()})))
         except ApiError as e:
             answers.append({"code": e.code, "msg": e.message})
     return answers

@@ -5,7 +5,8 @@ import contextlib
 import uuid
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 from node.venue.books import Books
 from node.venue.clock import VenueClock
@@ -24,6 +25,15 @@ _HOUSEKEEPING_SECS = 1.0
 _LOGGED = 20_000
 
 
+class Amendment(NamedTuple):
+    """One change of an order: quantity and price before and after, `wall_ms` UTC ms."""
+
+    order_id: int
+    before: tuple[Decimal, Decimal]
+    after: tuple[Decimal, Decimal]
+    wall_ms: int
+
+
 class Venue:
     """
     Everything the HTTP and WebSocket handlers act on.
@@ -39,6 +49,10 @@ class Venue:
 
     Attributes
     ----------
+    permissions : PermissionConfig
+        Rights of the API keys; may change while running.
+    maintenance : bool
+        While set, everything but the control door is answered 503 (-1016).
     log : deque[dict]
         The newest requests and user events in the order they happened, delivered or not.
     stopping : asyncio.Event
@@ -63,6 +77,15 @@ class Venue:
         self.limits = RateLimits(config.limits)
         self.replay = Replay(config.replay, feed, self.engine, self.markets, self.users, self.session)
         self.stopping = asyncio.Event()
+        self.permissions = config.permissions
+        self.maintenance = False
+        self.amendments: list[Amendment] = []
+        self.margin_changes: list[Any] = []
+        self.countdowns: dict[str, asyncio.TimerHandle] = {}
+        self.books.hedge = config.account.hedge_mode
+        for symbol in instruments:
+            for position in self.books.settings(symbol):
+                position.margin_type = config.account.margin_type
         self.log: deque[dict[str, Any]] = deque(maxlen=_LOGGED)
         self._logged = 0
         self.users.on_event = lambda event: self.note("event", event=event)
@@ -101,6 +124,8 @@ class Venue:
         """End all tasks and connections."""
         self.replay.stop()
         self.faults.clear()
+        for timer in self.countdowns.values():
+            timer.cancel()
         for task in self._tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
