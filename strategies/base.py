@@ -35,6 +35,8 @@ __all__ = ["CONTROL_TOPIC", "FUNDING_READY_TOPIC", "SignalStrategy", "SignalStra
 
 CONTROL_TOPIC = "argonaut.control"
 FUNDING_READY_TOPIC = "argonaut.funding_ready"
+RESYNC_TOPIC = "argonaut.resync"
+"""The venue's state has been read back, or must be looked at again: a symbol, or None for all."""
 _CONTEXT_TIMER = "context"
 _ANSWER_WITHIN_NS = 60_000_000_000
 _FLATTENING = {
@@ -151,6 +153,7 @@ class SignalStrategy(Strategy):
         return (
             (topic(APPROVAL), self._on_approval),
             (CONTROL_TOPIC, self._on_control),
+            (RESYNC_TOPIC, self._on_resync),
             (f"data.funding_rates.{self._id.venue}.{self._id.symbol}", self._on_funding),
             (FUNDING_READY_TOPIC, self._on_funding_ready),
         )
@@ -240,6 +243,7 @@ class SignalStrategy(Strategy):
         for row in rows:
             self._rows_seen += 1
             self._last = row
+            self._protection.note_bar(row.close_ns, row.high, row.low, row.close, self._bar_ns)
             wish = self.evaluate(row, self._funding.before(row.close_ns))
             if not decide:
                 continue
@@ -317,6 +321,10 @@ class SignalStrategy(Strategy):
         if reason is not None and message.get("symbol") in (None, self._symbol):
             self._after_flat = None
             self._protection.close(reason)
+
+    def _on_resync(self, symbol: str | None) -> None:
+        if symbol in (None, self._symbol):
+            self._protection.resync()
 
     def _on_position(self, event: Any) -> None:
         position = self.cache.position(event.position_id)
@@ -413,7 +421,7 @@ class SignalStrategy(Strategy):
         )
         self.msgbus.publish(record.topic, record)
         text = json.dumps({"code": code, "symbol": self._symbol, "message": message})
-        (self.log.error if severity == "critical" else self.log.warning)(text)
+        {"critical": self.log.error, "info": self.log.info}.get(severity, self.log.warning)(text)
 
 
 def _values(bar: Bar) -> tuple[float, float, float, float, float]:

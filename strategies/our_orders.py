@@ -1,14 +1,17 @@
 """What the engine's cache knows of one instrument: its position, and which orders there are ours."""
 
+from decimal import Decimal
 from typing import Any
 
+from nautilus_trader.model.enums import OrderType
 from nautilus_trader.model.identifiers import ClientOrderId, InstrumentId
 from nautilus_trader.model.orders import Order
 from nautilus_trader.model.position import Position
 
 from strategies.order_ids import Leg, OrderTag, decode
+from strategies.protection_plan import closes
 
-PROTECTIVE = (Leg.STOP, Leg.TARGET)
+PROTECTIVE = (Leg.STOP, Leg.TARGET, Leg.TRAIL)
 
 
 class OurOrders:
@@ -46,6 +49,19 @@ class OurOrders:
         """Return our protective orders at the venue; a person's orders are theirs to manage."""
         orders = self._tagged(self._strategy.cache.orders_open(instrument_id=self._instrument_id))
         return [(order, tag) for order, tag in orders if tag.leg in PROTECTIVE]
+
+    def foreign_cover(self, position: Position) -> Decimal:
+        """Return the quantity a person's reduce-only stop-market orders would close of `position`."""
+        orders = self._strategy.cache.orders_open(instrument_id=self._instrument_id)
+        theirs = [
+            order
+            for order in orders
+            if order.order_type == OrderType.STOP_MARKET
+            and decode(order.client_order_id.value) is None
+            and order.is_reduce_only
+            and closes(order, position)
+        ]
+        return sum((order.leaves_qty.as_decimal() for order in theirs), Decimal(0))
 
     def entry_under_way(self) -> bool:
         """Return whether an entry of ours may still fill."""

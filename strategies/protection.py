@@ -15,15 +15,12 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from nautilus_trader.model.enums import OrderSide, OrderStatus, PositionSide, TriggerType
+from nautilus_trader.model.enums import OrderSide, PositionSide
 from nautilus_trader.model.identifiers import ClientOrderId, InstrumentId
-from nautilus_trader.model.objects import Price, Quantity
-from nautilus_trader.model.orders import Order
 from nautilus_trader.model.position import Position
 
 from strategies.alerts import set_alert
 from strategies.order_ids import Leg, OrderTag, decode, encode
-from strategies.our_orders import OurOrders
 from strategies.protection_plan import (
     THROUGH_MARKET,
     ExitReason,
@@ -35,13 +32,15 @@ from strategies.protection_plan import (
     plan_of_entry,
     plan_of_resting,
 )
+from strategies.protective_legs import ProtectiveLegs
+from strategies.stop_moves import StopMoves
 
 __all__ = ["THROUGH_MARKET", "ExitReason", "Plan", "Protection", "ProtectionConfig"]
 
 _LONGEST_DELAY_SECS = 60.0
 
 
-class Protection:
+class Protection(ProtectiveLegs):
     """
     Keeps the venue-resident stop and target of one instrument in step with its position.
 
@@ -68,23 +67,8 @@ class Protection:
         config: ProtectionConfig,
         report: Callable[[str, str, str], None],
     ) -> None:
-        self._strategy = strategy
-        self._instrument_id = instrument_id
-        self._ours = OurOrders(strategy, instrument_id)
-        self._code = code
-        self._config = config
-        self._report = report
-        self._trigger = TriggerType.MARK_PRICE if config.trigger == "mark" else TriggerType.LAST_PRICE
-        self._legs = {Leg.STOP: LegState(Leg.STOP), Leg.TARGET: LegState(Leg.TARGET)}
-        self._plan: Plan | None = None
-        self._closing: ClientOrderId | None = None
-        self._close_reason: ExitReason | None = None
-        self._cancelling: set[ClientOrderId] = set()
-        self._attempts: dict[Leg, int] = {}
-        self._close_failures = 0
-        self._delays = 0
-        self._naked_since: int | None = None
-        self.worst_naked_ns = 0
+        super().__init__(strategy, instrument_id, code, config, report)
+        self._moves = StopMoves(config)
         self.emergency_levels: Callable[[Position], Plan | None] = lambda _: None
 
     # -- what the strategy tells us -----------------------------------------------------------------------------------
@@ -115,17 +99,12 @@ class Protection:
         """Levels of the current cycle."""
         return self._plan
 
-    def protected_quantity(self) -> Decimal:
-        """Return the quantity covered by a stop that rests at the venue."""
-        order = self._ours.order(self._legs[Leg.STOP].current)
-        return order.leaves_qty.as_decimal() if order is not None and order.is_open else Decimal(0)
-
     def on_position(self, position: Position) -> None:
         """Bring both legs in step with an open position (opened, grown, shrunk, or found after a restart)."""
         if position.is_closed:
             return
-        if self._naked_since is None and not self._covered(position):
-            self._naked_since = self._strategy.clock.timestamp_ns()
+        if not self._covered(position):
+            self._naked.begin()
         if self._close_reason is not None:
             self.close(self._close_reason)
             return
@@ -136,18 +115,18 @@ class Protection:
                 self.close(ExitReason.PROTECTION_FAILED)
                 return
             self._start_cycle(plan)
-        self._ensure(Leg.STOP, position)
-        self._ensure(Leg.TARGET, position)
+        for leg in self._legs:
+            self._ensure(leg, position)
 
     def on_flat(self) -> None:
         """Cancel whatever is left of the legs; the cycle is over."""
         self._closing = None
         self._close_reason = None
         self._close_failures = self._delays = 0
-        self._end_naked()
+        self._naked.position_closed()
         for leg in self._legs.values():
             leg.reset()
-        self._plan = None
+        self._plan = self._stop_level = None
         self._sweep()
 
     def close(self, reason: ExitReason) -> None:
@@ -174,8 +153,12 @@ class Protection:
         self._closing = order.client_order_id
         self._strategy.submit_order(order)
 
+    def note_bar(self, close_ns: int, high: float, low: float, close: float, bar_ns: int) -> None:
+        """Remember a finished bar, of the history too; :meth:`on_bar` acts on what is remembered."""
+        self._moves.note_bar(close_ns, high, low, close, bar_ns)
+
     def on_bar(self) -> None:
-        """Once per bar: retry what was given up within the bar, whatever the gates say."""
+        """Once per bar: retry what was given up within the bar and move the stop, whatever the gates say."""
         self._sweep()
         position = self._ours.position()
         if position is None:
@@ -183,6 +166,8 @@ class Protection:
         for leg in self._legs.values():
             leg.failures = leg.losses = 0
             leg.given_up = False
+        if self._closing is None:
+            self._move_stop(position)
         if self._closing is None:
             self.on_position(position)
 
@@ -223,23 +208,30 @@ class Protection:
             return
         leg = self._leg_of(client_order_id)
         if leg is None:
-            self._entry_gone(client_order_id)
+            self._other_gone(client_order_id)
             return
         was_resting = leg.current == client_order_id
         self._forget(client_order_id)
         position = self._ours.position()
         if position is None or self._closing is not None:
             return
-        if self._naked_since is None and leg.leg is Leg.STOP and not self._covered(position):
-            self._naked_since = self._strategy.clock.timestamp_ns()
+        if leg.leg is Leg.STOP and not self._covered(position):
+            self._naked.begin()
         if was_resting:
             # Taken away by a person or the venue: not our failure, but what takes it away at once may do so again.
             leg.losses += 1
             self._report("warning", "leg_lost", f"{leg.leg.name}: {reason}: placing it again")
             self._again(position, at_once=leg.losses <= self._config.max_attempts)
             return
+        self._refused(leg, position, reason)
+
+    def _refused(self, leg: LegState, position: Position, reason: str) -> None:
         leg.failures += 1
-        if any(fragment in reason.lower() for fragment in THROUGH_MARKET):
+        through = any(fragment in reason.lower() for fragment in THROUGH_MARKET)
+        if through and leg.leg is Leg.TRAIL and not leg.at_once:
+            leg.at_once = True  # the activation price has been passed meanwhile: the venue may follow from here
+            self._again(position, at_once=True)
+        elif through and leg.leg is not Leg.TRAIL:
             reached = leg.leg is Leg.TARGET
             self._report("info" if reached else "warning", "leg_through_market", f"{leg.leg.name}: {reason}: closing")
             self.close(ExitReason.TAKE_PROFIT if reached else ExitReason.STOP_LOSS)
@@ -247,12 +239,17 @@ class Protection:
             self._report("warning", "leg_refused", f"{leg.leg.name} attempt {leg.failures}: {reason}")
             # Denied by our own engine means too many orders in this second.
             self._again(position, at_once=not reason.startswith("denied"))
+        elif leg.leg is Leg.STOP and self._covered(position):
+            current = self._ours.order(leg.current)
+            self._stop_level = None if current is None else current.trigger_price
+            self._report("warning", "stop_move_failed", f"{leg.failures} attempts, last answer: {reason}: stays")
         elif leg.leg is Leg.STOP:
             self._report("critical", "stop_failed", f"{leg.failures} attempts, last answer: {reason}: closing")
             self.close(ExitReason.PROTECTION_FAILED)
         else:
             leg.given_up = True
-            self._report("warning", "target_failed", f"{leg.failures} attempts, last answer: {reason}: stop only")
+            code = "target_failed" if leg.leg is Leg.TARGET else "trail_failed"
+            self._report("warning", code, f"{leg.failures} attempts, last answer: {reason}: stop only")
 
     def on_cancel_rejected(self, client_order_id: ClientOrderId) -> None:
         """Allow another attempt: the order may still rest at the venue (the next bar sweeps, and the timer)."""
@@ -292,71 +289,67 @@ class Protection:
                 leg = self._legs[tag.leg]
                 if leg.current is None and tag.cycle == plan.cycle:
                     leg.current = order.client_order_id
+                    if tag.leg is Leg.STOP and order.trigger_price != plan.stop:
+                        self._stop_level = order.trigger_price  # moved by the process that is gone
         self.on_position(position)
+        self._sweep()
+
+    def resync(self) -> None:
+        """Look again at everything the venue holds: after a stream gap, or when somebody found a difference."""
+        position = self._ours.position()
+        if position is None:
+            if not self._ours.entry_under_way():
+                self.on_flat()
+            return
+        for leg in self._legs.values():
+            pending = self._ours.order(leg.pending)
+            if pending is not None and pending.is_closed:
+                leg.pending = None
+            leg.given_up = False
+        if self._closing is not None and (order := self._ours.order(self._closing)) is not None and order.is_closed:
+            self._closing = None
+        if self._closing is None:
+            self.on_position(position)
         self._sweep()
 
     def reset(self) -> None:
         """Forget everything (a new backtest run)."""
         for leg in self._legs.values():
             leg.reset()
-        self._plan = None
+        self._plan = self._stop_level = None
         self._closing = None
         self._close_reason = None
         self._cancelling.clear()
         self._attempts.clear()
         self._close_failures = self._delays = 0
-        self._naked_since = None
-        self.worst_naked_ns = 0
+        self._naked.reset()
+        self._moves.reset()
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _start_cycle(self, plan: Plan) -> None:
-        if self._plan is None or plan.cycle != self._plan.cycle:
-            self._attempts = self._ours.attempts_of(plan.cycle)
-        self._plan = plan
-        self._close_reason = None
-        self._close_failures = self._delays = 0
-
-    def _next_attempt(self, leg: Leg) -> int:
-        attempt = self._attempts.get(leg, 0)
-        self._attempts[leg] = attempt + 1
-        return attempt
-
-    def _client_order_id(self, leg: Leg) -> ClientOrderId:
-        cycle = self._plan.cycle if self._plan is not None else self._strategy.clock.timestamp_ns()
-        while True:
-            client_order_id = ClientOrderId(encode(OrderTag(self._code, cycle, leg, self._next_attempt(leg))))
-            if self._ours.order(client_order_id) is None:  # without a plan nothing else counts what was used before
-                return client_order_id
-
-    def _ensure(self, which: Leg, position: Position) -> None:
-        leg = self._legs[which]
+    def _move_stop(self, position: Position) -> None:
+        """Say where the stop should be by the last bars; on_position places the new one, then cancels the old."""
         plan = self._plan
-        level = None if plan is None else plan.stop if which is Leg.STOP else plan.target
-        if level is None or leg.pending is not None or leg.given_up or self._closing is not None:
+        if plan is None or not self._moves.active:
             return
-        current = self._ours.order(leg.current)
-        if current is not None and current.is_open and current.leaves_qty == position.quantity:
-            self._note_cover(position)
+        if self._moves.out_of_time(plan.cycle):
+            self.close(ExitReason.TIME_STOP)
             return
-        self._place(leg, level, position)
-
-    def _place(self, leg: LegState, level: Price, position: Position) -> None:
-        factory = self._strategy.order_factory
-        make = factory.stop_market if leg.leg is Leg.STOP else factory.market_if_touched
-        reason = ExitReason.STOP_LOSS if leg.leg is Leg.STOP else ExitReason.TAKE_PROFIT
-        order = make(
-            instrument_id=self._instrument_id,
-            order_side=OrderSide.SELL if position.side == PositionSide.LONG else OrderSide.BUY,
-            quantity=Quantity(position.quantity.as_decimal(), position.quantity.precision),
-            trigger_price=level,
-            trigger_type=self._trigger,
-            reduce_only=True,
-            tags=[f"exit:{reason.value}"],
-            client_order_id=self._client_order_id(leg.leg),
+        instrument = self._ours.instrument
+        move = self._moves.move(
+            long=position.side == PositionSide.LONG,
+            entry=Decimal(repr(position.avg_px_open)),
+            first_stop=plan.stop.as_decimal(),
+            stop=(self._stop_level or plan.stop).as_decimal(),
+            cycle=plan.cycle,
+            tick=instrument.price_increment.as_decimal(),
         )
-        leg.pending = order.client_order_id
-        self._strategy.submit_order(order)
+        if move is None:
+            return
+        if move.passed:
+            self.close(ExitReason.STOP_LOSS)  # a stop there would be refused: the market has been through it
+        elif self._legs[Leg.STOP].pending is None:
+            self._stop_level = instrument.make_price(move.level)
 
     def _close_refused(self, reason: str) -> None:
         if self._ours.position() is None:
@@ -388,53 +381,18 @@ class Protection:
         if position is not None and self._closing is None:
             self.on_position(position)
 
-    def _entry_gone(self, client_order_id: ClientOrderId) -> None:
-        """Forget the levels of an entry that never filled: a later position is not its own."""
+    def _other_gone(self, client_order_id: ClientOrderId) -> None:
+        """Forget the levels of an entry that never filled; protect again when a person's stop is taken away."""
         tag = decode(client_order_id.value)
         order = self._ours.order(client_order_id)
-        if tag is None or tag.leg is not Leg.ENTRY or self._plan is None or tag.cycle != self._plan.cycle:
+        if tag is None:
+            position = self._ours.position()
+            if position is not None and self._closing is None:
+                self.on_position(position)
+            return
+        if tag.leg is not Leg.ENTRY or self._plan is None or tag.cycle != self._plan.cycle:
             return
         if order is None or order.filled_qty == 0:
             self._plan = None
             if self._ours.position() is None:
                 self._close_reason = None
-
-    def _covered(self, position: Position) -> bool:
-        return self.protected_quantity() >= position.quantity.as_decimal()
-
-    def _note_cover(self, position: Position) -> None:
-        if self._covered(position):
-            self._end_naked()
-
-    def _end_naked(self) -> None:
-        if self._naked_since is not None:
-            self.worst_naked_ns = max(self.worst_naked_ns, self._strategy.clock.timestamp_ns() - self._naked_since)
-            self._naked_since = None
-
-    def _leg_pending(self, client_order_id: ClientOrderId) -> LegState | None:
-        return next((leg for leg in self._legs.values() if leg.pending == client_order_id), None)
-
-    def _leg_of(self, client_order_id: ClientOrderId) -> LegState | None:
-        legs = self._legs.values()
-        return next((leg for leg in legs if client_order_id in (leg.pending, leg.current)), None)
-
-    def _forget(self, client_order_id: ClientOrderId) -> None:
-        leg = self._leg_of(client_order_id)
-        if leg is not None:
-            leg.pending = None if leg.pending == client_order_id else leg.pending
-            leg.current = None if leg.current == client_order_id else leg.current
-
-    def _sweep(self) -> None:
-        """Cancel every protective order of ours that still rests although no leg counts on it."""
-        position = self._ours.position()
-        covered = position is None or self._covered(position)
-        for order, tag in self._ours.resting():
-            if self._leg_of(order.client_order_id) is not None:
-                continue
-            if covered or tag.leg is not Leg.STOP or not closes(order, position):
-                self._cancel(order)  # what still protects goes last
-
-    def _cancel(self, order: Order) -> None:
-        if order.status != OrderStatus.PENDING_CANCEL:
-            self._cancelling.add(order.client_order_id)
-            self._strategy.cancel_order(order)

@@ -1,10 +1,11 @@
 """What protection is told and what it says: levels, retry budget, exit reasons, the state of a leg."""
 
+from decimal import Decimal
 from enum import StrEnum, unique
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
-from nautilus_trader.model.enums import OrderSide, OrderType, PositionSide
+from nautilus_trader.model.enums import OrderSide, OrderType, PositionSide, TrailingOffsetType
 from nautilus_trader.model.identifiers import ClientOrderId
 from nautilus_trader.model.objects import Price
 from nautilus_trader.model.orders import Order
@@ -33,6 +34,12 @@ class ExitReason(StrEnum):
     TIME_STOP = "TIME_STOP"
     TRAILING_STOP = "TRAILING_STOP"
 
+
+REASON_OF_LEG = {
+    Leg.STOP: ExitReason.STOP_LOSS,
+    Leg.TARGET: ExitReason.TAKE_PROFIT,
+    Leg.TRAIL: ExitReason.TRAILING_STOP,
+}
 
 Multiple = Annotated[float, msgspec.Meta(gt=0, le=100)]
 
@@ -81,9 +88,7 @@ class VenueTrailing(FrozenConfig, frozen=True, tag_field="by", tag="venue"):
 
     def __post_init__(self) -> None:
         if abs(self.callback * 1000 - round(self.callback * 1000)) > 1e-9:
-            raise ValueError(
-                f"callback: {self.callback} is not a multiple of 0.001: the venue knows tenths of a percent"
-            )
+            raise ValueError(f"callback: {self.callback} is not a multiple of 0.001, the finest the venue knows")
 
 
 class BreakEven(FrozenConfig, frozen=True):
@@ -153,12 +158,31 @@ class LegState:
         self.failures = 0
         self.losses = 0
         self.given_up = False
+        self.at_once = False
 
     def reset(self) -> None:
         """Forget the cycle."""
         self.current = self.pending = None
         self.failures = self.losses = 0
-        self.given_up = False
+        self.given_up = self.at_once = False
+
+
+def trailing_order(
+    fields: dict[str, Any], factory: Any, rule: VenueTrailing, plan: Plan, position: Position, *, at_once: bool
+) -> Any:
+    """Return the venue-native trailing stop of `position`; `at_once`: its activation price lies behind the market."""
+    activation = None
+    if rule.activate_r > 0 and not at_once:
+        entry = Decimal(repr(position.avg_px_open))
+        profit = (entry - plan.stop.as_decimal()) * Decimal(repr(rule.activate_r))
+        if (profit > 0) == (position.side == PositionSide.LONG):
+            activation = Price(entry + profit, plan.stop.precision)
+    return factory.trailing_stop_market(
+        trailing_offset=(Decimal(repr(rule.callback)) * 10_000).quantize(Decimal(1)),
+        trailing_offset_type=TrailingOffsetType.BASIS_POINTS,
+        activation_price=activation,
+        **fields,
+    )
 
 
 def plan_of_entry(position: Position, instrument: Any) -> Plan | None:

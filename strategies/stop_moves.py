@@ -7,6 +7,7 @@ client order id carries), so a restarted process that has read its history comes
 
 from collections import deque
 from decimal import Decimal
+from itertools import pairwise
 from typing import NamedTuple
 
 from strategies.protection_plan import BarTrailing, ProtectionConfig
@@ -93,9 +94,8 @@ class StopMoves:
             return None
         best = max(bar.high for bar in bars) if long else min(bar.low for bar in bars)
         profit = (best - entry) * sign
-        levels = [
-            level for level in (self._even(entry, profit, unit, sign), self._trail(best, profit, unit, sign)) if level
-        ]
+        wanted = (self._even(entry, profit, unit, sign), self._trail(best, profit, unit, sign))
+        levels = [level for level in wanted if level is not None]
         if not levels:
             return None
         level = _to_grid(max(levels, key=lambda x: x * sign), tick)
@@ -122,8 +122,7 @@ class StopMoves:
         bars = list(self._bars)[-count - 1 :]
         if len(bars) < count + 1:
             return None
-        pairs = zip(bars, bars[1:], strict=False)
-        ranges = [max(b.high, a.close) - min(b.low, a.close) for a, b in pairs]
+        ranges = [max(b.high, a.close) - min(b.low, a.close) for a, b in pairwise(bars)]
         return sum(ranges, Decimal(0)) / count
 
 

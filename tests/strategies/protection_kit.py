@@ -52,6 +52,10 @@ class FakeOrder:
         return size(self.filled)
 
     @property
+    def is_reduce_only(self) -> bool:
+        return self.reduce_only
+
+    @property
     def is_closed(self) -> bool:
         return self.status in _CLOSED
 
@@ -74,6 +78,7 @@ class FakePosition:
 
     net: Decimal
     opening_order_id: ClientOrderId
+    avg_px_open: float = 1.0
 
     @property
     def is_closed(self) -> bool:
@@ -122,6 +127,7 @@ class FakeVenue:
             market=self._market,
             stop_market=self._conditional(OrderType.STOP_MARKET),
             market_if_touched=self._conditional(OrderType.MARKET_IF_TOUCHED),
+            trailing_stop_market=self._trailing,
         )
         self.restart()
 
@@ -147,6 +153,11 @@ class FakeVenue:
             return self._order(kind, trigger_price, **fields)
 
         return make
+
+    def _trailing(self, *, activation_price: Any, **fields: Any) -> FakeOrder:
+        for name in ("trigger_type", "trailing_offset", "trailing_offset_type"):
+            del fields[name]
+        return self._order(OrderType.TRAILING_STOP_MARKET, activation_price, **fields)
 
     def _order(
         self,
