@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from tests.faults.harness import Books, Run, live_stops, net
+from tests.faults.harness import REJECTED, Books, Run, covered, live_stops, net, orphans
 
 type Act = Callable[[Run], None]
 
 ENTRY = {"method": "POST", "path": "/fapi/v1/order$"}
 STOP = {"method": "POST", "path": "/fapi/v1/algoOrder$"}
-REJECTED = "nothing rejected"
 CRITICAL = "no critical incident"
 DECISION = "journal has the decision behind every entry"
 
@@ -104,16 +103,12 @@ def streams_back(run: Run) -> None:
 
 def protected(run: Run) -> None:
     """Wait until every position at the venue is covered in full."""
-    from tests.faults.harness import covered
-
     run.until(lambda b: all(covered(b, s) for s in net(b)), what="all positions protected", secs=20)
 
 
 def no_orders_of_the_flat(run: Run) -> None:
     """Wait until nothing of ours rests in a flat symbol."""
-    from tests.faults.harness import _orphans
-
-    run.until(lambda b: not _orphans(b), what="orphans to be cancelled", secs=20)
+    run.until(lambda b: not orphans(b), what="orphans to be cancelled", secs=20)
 
 
 def human(side: str, multiple: str, *, reduce_only: bool = False) -> Act:
@@ -187,6 +182,11 @@ def refuses_to_start(where: dict[str, str], **what: Any) -> Act:
         run.start_node()
 
     return act
+
+
+def change_leverage(run: Run) -> None:
+    """Change the leverage of the position's symbol by hand."""
+    run.control("leverage", symbol=run.symbol, leverage=7)
 
 
 def void(_: Books) -> None:
@@ -445,10 +445,5 @@ SCENARIOS: tuple[Scenario, ...] = (
             "risk": {"limits": {"max_order_notional": 20_000_000, "max_total_notional": 40_000_000}},
         },
     ),
-    Scenario("-", "a person changes the leverage", 2, (position, lambda run: change_leverage(run), step(2))),
+    Scenario("-", "a person changes the leverage", 2, (position, change_leverage, step(2))),
 )
-
-
-def change_leverage(run: Run) -> None:
-    """Change the leverage of the position's symbol by hand."""
-    run.control("leverage", symbol=run.symbol, leverage=7)
