@@ -24,7 +24,7 @@ from catalog.quality.rows import PRICES, Rows
 from strategies.errors import DataError
 
 AGG_TRADES = ("agg_trade_id", "price", "quantity", "first_trade_id", "last_trade_id", "transact_time", "is_buyer_maker")
-TIMES = ["open_time", "opentime", "calc_time", "transact_time", "create_time", "timestamp", "date", "datetime", "time", "fundingtime", "funding_time"]
+TIMES = ("open_time", "opentime", "calc_time", "transact_time", "create_time", "timestamp", "date", "datetime", "time")
 _SYMBOL = re.compile(r"(?<![A-Z0-9])([A-Z0-9]{2,15}?)_?(USDT|USDC|BUSD)(?:_USDT)?(?![A-Z0-9])")
 _INTERVAL = re.compile(r"(?<![0-9A-Za-z])(1m|3m|5m|15m|30m|1h|2h|4h|6h|8h|12h|1d)(?![0-9A-Za-z])")
 _BARE = {12: KLINE_COLUMNS, 6: KLINE_COLUMNS[:6], 7: AGG_TRADES, 8: (*AGG_TRADES, "is_best_match"), 3: FUNDING_COLUMNS}

@@ -8,13 +8,13 @@ from catalog.quality.rows import Context, Rows, local_scale
 OUTLIER_SCALES = 30.0
 """Median magnitudes a close-to-close return may have; real 15-minute bars beyond are market-wide or real news."""
 OUTLIER_FLOOR = 0.03
-STALE_BARS = 6
-"""Consecutive bars with identical prices that traded."""
+FROZEN_BARS, STALE_BARS = 3, 15
+"""Consecutive equal bars; consecutive bars with equal prices that traded."""
 
 _RETURNED = 0.7
 _PEER_SCALES = 5.0
 _CUT_VOLUME = 0.2
-_CUT_GAP_SCALES = 12.0
+_CUT_GAP_SCALES = 4.0
 _CUT_GAP_FLOOR = 2e-4
 
 
@@ -124,19 +124,27 @@ def _others_silent(first: int, last: int, context: Context) -> bool | None:
 
 
 def check_stale(rows: Rows, context: Context) -> list[Finding]:
-    """Return runs of at least `STALE_BARS` bars whose prices are all the same although there is volume."""
-    if len(rows) < STALE_BARS:
-        return []
+    """
+    Return runs of bars that repeat: prices and volume `FROZEN_BARS` times, or the prices alone `STALE_BARS` times.
+
+    Illiquid symbols repeat their prices for some minutes with volumes that differ; that is not told.
+    """
     matrix = rows.matrix()
-    same = (matrix[1:, :4] == matrix[:-1, :4]).all(axis=1) & (rows.volume[1:] != 0)
-    run = np.concatenate([[False], same])
-    long = np.zeros(len(rows), dtype=bool)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], run.astype(np.int8), [0]])))
+    traded = rows.volume[1:] != 0
+    frozen = _long_runs((matrix[1:] == matrix[:-1]).all(axis=1) & traded, FROZEN_BARS)
+    stale = _long_runs((matrix[1:, :4] == matrix[:-1, :4]).all(axis=1) & traded, STALE_BARS)
+    text, remedy = "the bars repeat although there is volume: a frozen feed", "fetch the range again"
+    return context.where.rows(Kind.STALE_PRICE, Severity.WARNING, rows.open_time, frozen | stale, text, remedy)
+
+
+def _long_runs(same: Mask, least: int) -> Mask:
+    """Return the members of runs of at least `least` rows, given which rows equal the one before."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], same.astype(np.int8), [0]])))
+    result = np.zeros(len(same) + 1, dtype=bool)
     for start, end in zip(edges[::2], edges[1::2], strict=True):
-        if end - start >= STALE_BARS - 1:
-            long[start - 1 : end] = True
-    text, remedy = "the prices do not move although there is volume: a frozen feed", "fetch the range again"
-    return context.where.rows(Kind.STALE_PRICE, Severity.WARNING, rows.open_time, long, text, remedy)
+        if end - start >= least - 1:
+            result[start : end + 1] = True
+    return result
 
 
 def cut_short(rows: Rows, step: int) -> Mask:
@@ -151,7 +159,7 @@ def cut_short(rows: Rows, step: int) -> Mask:
         return result
     with np.errstate(all="ignore"):
         jump = np.abs(np.log(rows.open[1:] / rows.close[:-1]))
-        usual = np.maximum(_CUT_GAP_SCALES * local_scale(jump), _CUT_GAP_FLOOR)
+        usual = np.maximum(_CUT_GAP_SCALES * local_scale(jump, quantile=0.9), _CUT_GAP_FLOOR)
         change = np.abs(np.log(rows.close / rows.open))
         usual = np.maximum(usual, 0.25 * local_scale(change)[:-1])
         volume = local_scale(rows.volume)

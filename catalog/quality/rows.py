@@ -158,9 +158,9 @@ def common(left: Int64s, right: Int64s) -> tuple[Int64s, Int64s]:
     return a, b
 
 
-def local_scale(values: Floats, block: int = 96) -> Floats:
+def local_scale(values: Floats, block: int = 96, quantile: float = 0.5) -> Floats:
     """
-    Return a robust scale beside every value: the median of magnitudes of its block and the two around it.
+    Return a robust scale beside every value: median (or `quantile`) of magnitudes in its block and the two around it.
 
     Never below half of the whole column's median, so that a quiet hour does not make everything an outlier.
     """
@@ -169,7 +169,7 @@ def local_scale(values: Floats, block: int = 96) -> Floats:
     if count == 0:
         return size
     with np.errstate(invalid="ignore"):
-        overall = np.nanmedian(size) if np.isfinite(size).any() else 0.0
+        overall = np.nanquantile(size, quantile) if np.isfinite(size).any() else 0.0
     blocks = -(-count // block)
     padded = np.full((blocks + 2) * block, np.nan)
     padded[block : block + count] = size
@@ -177,5 +177,7 @@ def local_scale(values: Floats, block: int = 96) -> Floats:
     flat = grid.transpose(0, 2, 1).reshape(blocks, 3 * block)
     known = np.isfinite(flat).any(axis=1)
     medians = np.full(blocks, overall)
-    medians[known] = np.nanmedian(flat[known], axis=1)
+    medians[known] = (
+        np.nanquantile(flat[known], quantile, axis=1) if quantile != 0.5 else np.nanmedian(flat[known], axis=1)
+    )
     return np.maximum(np.repeat(medians, block)[:count], max(overall / 2, 1e-12))

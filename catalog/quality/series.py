@@ -1,0 +1,192 @@
+"""Series of a catalog, or files, through the checks: what `catalog.verify` and the survey share."""
+
+import time as wall
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from catalog import store
+from catalog.instruments import interval_ns
+from catalog.quality.files import RawFile, read_raw
+from catalog.quality.findings import Finding, Int64s, Kind, Severity, Where, iso, scores
+from catalog.quality.inspection import inspect, inspect_funding, inspect_values
+from catalog.quality.recordings import inspect_messages
+from catalog.quality.report import SeriesReport
+from catalog.quality.row_checks import check_duplicates
+from catalog.quality.rows import Context, Reference
+from catalog.reader import BarArrays, load_bars, load_funding
+from strategies.errors import DataError
+
+_TAIL = "-LAST-EXTERNAL"
+_WORDS = {"MINUTE": "m", "HOUR": "h", "DAY": "d"}
+_DAY_NS = 86_400_000_000_000
+
+
+def held(catalog: Path) -> list[tuple[str, str]]:
+    """
+    Return symbol and interval of every bar series in `catalog`.
+
+    Raises
+    ------
+    DataError
+        Propagate: there is no catalog.
+
+    """
+    root = catalog / "data" / store.BARS
+    if not root.is_dir():
+        raise DataError(f"{catalog}: holds no bars: run `python -m catalog.sample --catalog {catalog}`")
+    found = []
+    for folder in sorted(root.iterdir()):
+        name = folder.name
+        if "-PERP." not in name or not name.endswith(_TAIL):
+            continue
+        symbol, rest = name.removesuffix(_TAIL).split("-PERP.", 1)
+        _, count, unit = rest.rsplit("-", 2)
+        if unit in _WORDS:
+            found.append((symbol, f"{count}{_WORDS[unit]}"))
+    return found
+
+
+def verify_catalog(
+    catalog: Path, symbols: Sequence[str] = (), intervals: Sequence[str] = (), *, now_ns: int | None = None
+) -> list[SeriesReport]:
+    """
+    Return a report on every bar and funding series, each checked against the others.
+
+    Other symbols of the same interval tell outages from dead markets; the next shorter interval of the same symbol
+    tells cut and restated bars.
+
+    Raises
+    ------
+    DataError
+        Propagate: no such series.
+
+    """
+    everything = held(catalog)
+    wanted = [(s, i) for s, i in everything if (not symbols or s in symbols) and (not intervals or i in intervals)]
+    if not wanted:
+        known = ", ".join(f"{s} {i}" for s, i in everything)
+        raise DataError(f"{catalog}: none of the series asked for; it holds {known}")
+    loaded: dict[tuple[str, str], BarArrays] = {}
+
+    def bars(key: tuple[str, str]) -> BarArrays:
+        if key not in loaded:
+            loaded[key] = load_bars(catalog, *key)
+        return loaded[key]
+
+    now = wall.time_ns() if now_ns is None else now_ns
+    reports = []
+    for symbol, interval in wanted:
+        step = interval_ns(interval)
+        finer = [i for s, i in everything if s == symbol and interval_ns(i) < step and step % interval_ns(i) == 0]
+        references = tuple(
+            Reference(name=f"the {i} bars", interval=i, bars=bars((symbol, i)))
+            for i in sorted(finer, key=interval_ns)[-1:]
+        )
+        peers = {s: bars((s, i)) for s, i in everything if i == interval and s != symbol}
+        rows = bars((symbol, interval))
+        context = Context(
+            symbol=symbol, interval=interval, source=str(catalog), now_ns=now, references=references, peers=peers
+        )
+        reports.append(report_on(context.where, rows.open_time, step, inspect(rows, context)))
+    for symbol in sorted({s for s, _ in wanted}):
+        if intervals or store.series_file(catalog, store.FUNDING, f"{symbol}-PERP.BINANCE") is None:
+            continue
+        funding = load_funding(catalog, symbol)
+        where = Where(symbol, "funding", str(catalog))
+        found = inspect_funding(funding.time, funding.rate, where, now_ns=now)
+        reports.append(report_on(where, funding.time, 8 * 3_600_000_000_000, found))
+    return reports
+
+
+def report_on(where: Where, time: Int64s, step: int, findings: list[Finding]) -> SeriesReport:
+    """Return the report on one series."""
+    sensible = time[(time > 0)] if len(time) else time
+    first, last = (iso(int(sensible.min())), iso(int(sensible.max()))) if len(sensible) else ("", "")
+    per_day = scores(sensible, step, findings) if not any(f.kind is Kind.WRONG_UNIT for f in findings) else {}
+    return SeriesReport(where.symbol, where.interval, where.source, len(time), first, last, findings, per_day)
+
+
+def verify_file(
+    path: Path,
+    *,
+    symbol: str = "",
+    interval: str = "",
+    references: tuple[Reference, ...] = (),
+    peers: dict[str, BarArrays] | None = None,
+) -> tuple[SeriesReport, str]:
+    """
+    Return the report on one file of any kind, and what kind of file it is.
+
+    A file that cannot be read is a finding, not an exception: that is what is asked.
+    """
+    try:
+        raw = read_raw(path, symbol=symbol, interval=interval)
+        return _verify_raw(raw, references, peers or {}), raw.note or raw.kind
+    except DataError as e:
+        where = Where(symbol, interval, path.name)
+        text = str(e).removeprefix(f"{path}: ")
+        finding = where.whole(Kind.UNREADABLE, Severity.ERROR, 1, text, "see the message")
+        return SeriesReport(symbol, interval, path.name, 0, "", "", [finding]), "unreadable"
+
+
+def _verify_raw(raw: RawFile, references: tuple[Reference, ...], peers: dict[str, BarArrays]) -> SeriesReport:
+    where = raw.where
+    if raw.kind in ("bars", "mark"):
+        rows, findings = raw.rows()
+        interval = raw.interval or _interval_from(rows.open_time)
+        where = Where(raw.symbol, interval, raw.path.name)
+        context = Context(
+            symbol=raw.symbol, interval=interval, source=raw.path.name, references=references, peers=peers
+        )
+        if not any(f.severity is Severity.ERROR for f in findings):
+            findings += inspect(rows, context, mark=raw.kind == "mark")
+        return report_on(where, rows.open_time, interval_ns(interval), findings)
+    if raw.kind == "messages":
+        return inspect_messages(raw)
+    if raw.kind == "other":
+        return SeriesReport(raw.symbol, raw.interval, raw.path.name, len(raw.frame), "", "", [])
+    time, findings = raw.times()
+    if raw.kind == "funding":
+        findings += inspect_funding(time, raw.floats("last_funding_rate"), where)
+        return report_on(where, time, 8 * 3_600_000_000_000, findings)
+    if raw.kind == "trades":
+        findings += _inspect_trades(raw, time)
+        return report_on(where, time, max(_DAY_NS // max(len(time), 1), 1), findings)
+    figures = {
+        str(name): raw.floats(str(name))
+        for name in raw.frame.columns
+        if name not in ("symbol", "timestamp", "create_time")
+    }
+    findings += inspect_values(time, figures, where)
+    steps = np.diff(np.unique(time))
+    return report_on(where, time, int(np.median(steps)) if len(steps) else _DAY_NS, findings)
+
+
+def _inspect_trades(raw: RawFile, time: Int64s) -> list[Finding]:
+    where = raw.where
+    ids = raw.floats("agg_trade_id")
+    values = np.column_stack([raw.floats("price"), raw.floats("quantity")])
+    findings, _ = check_duplicates(ids.astype(np.int64), values, where)
+    jump = np.diff(ids)
+    missing = int((jump[jump > 1] - 1).sum())
+    if missing:
+        span = (int(time[1:][jump > 1][0]), int(time[1:][jump > 1][-1]), missing)
+        text = f"{missing} aggregate trades missing between consecutive ids"
+        findings.append(where.at(Kind.GAP, Severity.WARNING, span, text, "download the file again"))
+    backwards = np.concatenate([[False], np.diff(time) < 0])
+    text = "earlier than the trade before"
+    findings += where.rows(Kind.OUT_OF_ORDER, Severity.WARNING, time, backwards, text, "sort by id")
+    bad = ~np.isfinite(values).all(axis=1) | (values <= 0).any(axis=1)
+    text = "price or quantity is empty or not above zero"
+    return findings + where.rows(Kind.NOT_A_NUMBER, Severity.ERROR, time, bad, text, "remove the row")
+
+
+def _interval_from(time: Int64s) -> str:
+    steps, counts = np.unique(np.diff(np.unique(time)), return_counts=True)
+    usual = int(steps[np.argmax(counts)]) if len(steps) else 0
+    for name in ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d"):
+        if interval_ns(name) == usual:
+            return name
+    raise DataError("the rows have no usual distance of an exchange interval: give --interval")
