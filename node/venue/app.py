@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 from aiohttp import WSMsgType, web
 
-from node.venue import control, rest_account, rest_orders, rest_public, rest_settings, security
+from node.venue import control, rest_account, rest_orders, rest_public, rest_settings, security, ws_api
 from node.venue.config import VenueConfig
 from node.venue.endpoints import Endpoint, EndpointTable
-from node.venue.errors import NOT_FOUND_BODY, ApiError
+from node.venue.errors import NOT_FOUND_BODY, ApiError, error
 from node.venue.faults import ResponseFault, reset
 from node.venue.hub import Connection
 from node.venue.params import Params
@@ -33,7 +33,6 @@ class VenueApp:
         self._table = EndpointTable()
         for module in (rest_public, rest_orders, rest_account, rest_settings):
             module.register(self._table)
-        self._known = (venue.config.api_key, venue.config.api_secret)
 
     def application(self) -> web.Application:
         """Return the aiohttp application."""
@@ -44,6 +43,8 @@ class VenueApp:
         for path in _RAW_PATHS:
             app.router.add_get(path, self._stream)
             app.router.add_get(path + "/{name}", self._stream)
+        for path in ws_api.PATHS:
+            app.router.add_get(path, self._ws_api)
         app.router.add_route("*", "/{path:.*}", self._rest)
         return app
 
@@ -78,7 +79,7 @@ class VenueApp:
             return web.Response(status=405 if known else 404, text=NOT_FOUND_BODY, content_type="text/html")
         venue.books.counters[f"{request.method} {path}"] += 1
         try:
-            result = await self._call(endpoint, params, request.headers.get("X-MBX-APIKEY"))
+            result = await self._call(endpoint, request.method, params, request.headers.get("X-MBX-APIKEY"))
             status, content = 200, result
             extra: dict[str, str] = {}
         except ApiError as e:
@@ -102,10 +103,14 @@ class VenueApp:
         headers = venue.limits.headers(is_order=endpoint.is_order) | extra
         return web.Response(status=status, body=_encode(content), content_type="application/json", headers=headers)
 
-    async def _call(self, endpoint: Endpoint, params: Params, key: str | None) -> Any:
+    async def _call(self, endpoint: Endpoint, method: str, params: Params, key: str | None) -> Any:
+        venue = self.venue
+        if venue.maintenance:
+            raise error(-1016)
         weight = endpoint.weight if isinstance(endpoint.weight, int) else endpoint.weight(params)
-        self.venue.limits.charge(weight, is_order=endpoint.is_order)
-        security.check(endpoint.security, params, key, self._known, self.venue.clock.wall_ms())
+        venue.limits.charge(weight, is_order=endpoint.is_order)
+        security.check(endpoint.security, params, key, venue.keys, venue.clock.wall_ms())
+        security.check_rights(endpoint.security, method, venue.permissions)
         result = endpoint.handler(self.venue, params)
         return await result if inspect.isawaitable(result) else result
 
@@ -123,6 +128,12 @@ class VenueApp:
 
     # -- WebSocket -----------------------------------------------------------------------------------------------------
 
+    async def _ws_api(self, request: web.Request) -> web.StreamResponse:
+        await self.venue.faults.running.wait()
+        if self.venue.apis.refused or self.venue.maintenance:
+            return web.Response(status=503, text="Service Unavailable")
+        return await ws_api.Session(self.venue, self._table).serve(request)
+
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         await self.venue.faults.running.wait()
         names = [n for n in request.query.get("streams", "").split("/") if n]
@@ -132,7 +143,7 @@ class VenueApp:
         key = request.query.get("listenKey", "")
         key = key or next((n for n in names if len(n) == _LISTEN_KEY_LENGTH and "@" not in n), "")
         hub = self.venue.users if key else self.venue.markets
-        if hub.refused:
+        if hub.refused or self.venue.maintenance:
             return web.Response(status=503, text="Service Unavailable")
         ws = web.WebSocketResponse(heartbeat=180.0, max_msg_size=1 << 20)
         await ws.prepare(request)

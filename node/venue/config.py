@@ -163,6 +163,8 @@ class LimitsConfig(FrozenConfig, frozen=True):
         Limits as exchangeInfo announces them. Weight and orders are counted, and told in headers, in any case.
     ban_after : int
         Refused requests within a minute after which the answer becomes 418.
+    ban_secs : float
+        Length of the first ban, wall seconds; each further one is twice as long, up to three days.
 
     """
 
@@ -171,6 +173,7 @@ class LimitsConfig(FrozenConfig, frozen=True):
     orders_per_minute: Annotated[int, Meta(ge=1)] = 1200
     orders_per_10_secs: Annotated[int, Meta(ge=1)] = 300
     ban_after: Annotated[int, Meta(ge=1)] = 100
+    ban_secs: Positive = 120.0
 
 
 class PermissionConfig(FrozenConfig, frozen=True):

@@ -18,6 +18,8 @@ class Connection:
         Opened with ``?observer=true``: gets everything, counts for nothing in the replay's bookkeeping.
     wrapped : bool
         Messages are sent as ``{"stream": ..., "data": ...}`` (combined stream) instead of bare.
+    delay_secs : float
+        Wait before each message: a trickling connection.
     muted : bool
         While set, messages are dropped instead of sent: the socket stays up, as in a half-dead connection.
 
@@ -29,6 +31,7 @@ class Connection:
         self.observer = request.query.get("observer", "").lower() == "true"
         self.wrapped = wrapped
         self.muted = False
+        self.delay_secs = 0.0
         self.frozen = asyncio.Event()
         self.frozen.set()
         self._outbox: asyncio.Queue[str | None] = asyncio.Queue()
@@ -42,6 +45,22 @@ class Connection:
         """Queue a message."""
         if not self.muted:
             self._outbox.put_nowait(text)
+
+    def go_dark(self) -> None:
+        """Leave the socket up but read and write nothing more, pings unanswered: a peer behind a dead router."""
+        self.muted = True
+        self.frozen.clear()
+        transport = self.request.transport
+        if isinstance(transport, asyncio.Transport):
+            transport.pause_reading()
+
+    def wake(self) -> None:
+        """Undo :meth:`go_dark`; what was not queued meanwhile is lost."""
+        self.muted = False
+        self.frozen.set()
+        transport = self.request.transport
+        if isinstance(transport, asyncio.Transport) and not transport.is_closing():
+            transport.resume_reading()
 
     async def close(self, code: int = _NORMAL, reason: str = "") -> None:
         """Send what is queued, then close the WebSocket in good order."""
@@ -72,7 +91,27 @@ class Connection:
             if text is None:
                 return
             await self.frozen.wait()
+            if self.delay_secs:
+                await asyncio.sleep(self.delay_secs)
             try:
                 await self.socket.send_str(text)
             except ConnectionError:
                 return
+
+
+class ApiConnections:
+    """
+    Open connections of the WebSocket API.
+
+    Attributes
+    ----------
+    connections : list[Connection]
+        Those that are open now.
+    refused : bool
+        While set, new connections are turned away.
+
+    """
+
+    def __init__(self) -> None:
+        self.connections: list[Connection] = []
+        self.refused = False

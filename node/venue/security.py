@@ -1,18 +1,19 @@
 """Key, signature and timestamp: checked as the exchange does, against wall time and over the exact text sent."""
 
-import hashlib
-import hmac
+from collections.abc import Mapping
 
+from node.venue.config import PermissionConfig
 from node.venue.endpoints import Security
 from node.venue.errors import ApiError, error
 from node.venue.params import Params
+from node.venue.signatures import ApiKey
 
 DEFAULT_WINDOW_MS = 5000
 LARGEST_WINDOW_MS = 60_000
 _AHEAD_MS = 1000
 
 
-def check(security: Security, params: Params, key: str | None, known: tuple[str, str], now_ms: int) -> None:
+def check(security: Security, params: Params, key: str | None, known: Mapping[str, ApiKey], now_ms: int) -> None:
     """
     Refuse a request that does not carry what its endpoint demands.
 
@@ -24,8 +25,8 @@ def check(security: Security, params: Params, key: str | None, known: tuple[str,
         Parameters with the text that was signed.
     key : str or None
         Value of X-MBX-APIKEY.
-    known : tuple[str, str]
-        The venue's API key and secret.
+    known : Mapping[str, ApiKey]
+        The venue's keys by name.
     now_ms : int
         Wall time, UTC ms.
 
@@ -39,7 +40,8 @@ def check(security: Security, params: Params, key: str | None, known: tuple[str,
         return
     if not key:
         raise error(-2014)
-    if not hmac.compare_digest(key.encode(), known[0].encode()):
+    own = known.get(key)
+    if own is None:
         raise error(-2015)
     if security is Security.KEY:
         return
@@ -47,9 +49,13 @@ def check(security: Security, params: Params, key: str | None, known: tuple[str,
         raise error(-1102, "timestamp")
     timestamp = params.integer("timestamp")
     signature = params.required("signature")
-    expected = hmac.new(known[1].encode(), params.signed.encode(), hashlib.sha256).hexdigest()
-    if not hmac.compare_digest(signature.lower().encode(), expected.encode()):
+    if not own.verifies(params.signed, signature):
         raise error(-1022)
+    check_time(params, timestamp, now_ms)
+
+
+def check_time(params: Params, timestamp: int, now_ms: int) -> None:
+    """Refuse a request from outside its receive window (-1021, -1131)."""
     window = params.integer("recvWindow", DEFAULT_WINDOW_MS)
     if not 0 < window <= LARGEST_WINDOW_MS:
         raise ApiError(-1131, f"recvWindow must be less than {LARGEST_WINDOW_MS}")
@@ -57,3 +63,9 @@ def check(security: Security, params: Params, key: str | None, known: tuple[str,
         raise ApiError(-1021, f"Timestamp for this request was {_AHEAD_MS}ms ahead of the server's time.")
     if now_ms - timestamp > window:
         raise error(-1021)
+
+
+def check_rights(security: Security, method: str, rights: PermissionConfig) -> None:
+    """Refuse what the key may not do (-2015): reading, and anything that changes something."""
+    if security is Security.SIGNED and not (rights.reading if method == "GET" else rights.futures):
+        raise error(-2015)

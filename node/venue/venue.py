@@ -13,11 +13,13 @@ from node.venue.clock import VenueClock
 from node.venue.config import VenueConfig
 from node.venue.faults import Faults
 from node.venue.feed import Feed
+from node.venue.hub import ApiConnections
 from node.venue.instruments import Instrument
 from node.venue.limits import RateLimits
 from node.venue.matching import MatchingEngine
 from node.venue.payloads import PayloadFactory
 from node.venue.replay import Replay
+from node.venue.signatures import keys_of
 from node.venue.streams import MarketStreams
 from node.venue.user_stream import UserStreams
 
@@ -49,6 +51,8 @@ class Venue:
 
     Attributes
     ----------
+    keys : dict[str, ApiKey]
+        API keys by name.
     permissions : PermissionConfig
         Rights of the API keys; may change while running.
     maintenance : bool
@@ -70,6 +74,7 @@ class Venue:
         self.books = Books(self.clock, config.account.balance, leverages)
         self.users = UserStreams(self.clock, config.seed, config.listen_key_secs)
         self.markets = MarketStreams()
+        self.apis = ApiConnections()
         self.engine = MatchingEngine(self.books, instruments, config.execution, self.users.emit)
         self.payloads = PayloadFactory(self.books, instruments, self.engine.account, self.engine.prices)
         self.faults = Faults()
@@ -78,6 +83,7 @@ class Venue:
         self.replay = Replay(config.replay, feed, self.engine, self.markets, self.users, self.session)
         self.stopping = asyncio.Event()
         self.permissions = config.permissions
+        self.keys = keys_of(config)
         self.maintenance = False
         self.amendments: list[Amendment] = []
         self.margin_changes: list[Any] = []
@@ -130,7 +136,7 @@ class Venue:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        for connection in (*self.users.connections, *self.markets.connections):
+        for connection in (*self.users.connections, *self.markets.connections, *self.apis.connections):
             await connection.close(reason="venue stopped")
 
     async def _housekeeping(self) -> None:

@@ -79,7 +79,7 @@ async def test_unknown_paths_are_404_and_weights_are_counted(venue):
 
 
 async def test_enforced_limits_answer_429_then_418(start_venue):
-    running = await start_venue({"limits": {"enforce": True, "weight_per_minute": 100, "ban_after": 2}})
+    running = await start_venue({"limits": {"enforce": True, "weight_per_minute": 100, "ban_after": 2, "ban_secs": 30}})
     statuses = []
     for _ in range(7):
         status, answer, headers = await running.client.full("GET", "/fapi/v1/openOrders")
