@@ -3,7 +3,7 @@
 
 Starts ``python -m node.live`` (options after ``--`` are handed on), starts it again with growing pauses when it dies,
 passes SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 on, and with ``--watchdog`` keeps a watchdog beside it. Exit code: that of a
-node that ended in good order (0, or after SIGTERM); 2 for a mistake in the configuration, which no restart can mend;
+node that ended with 0 or was told to stop (1 if it had to be killed); 2 for a mistake in the configuration, which no restart can mend;
 3 after too many fast failures: the account was flattened and latched.
 """
 
@@ -79,15 +79,13 @@ class Supervisor:
             code = self._life()
             lived = time.monotonic() - began
             if self._stopping is not None or code == 0:
-                return max(code, 0) if self._stopping is None else 0 if code in (0, 1) else code
+                return code if code >= 0 else 1
             if code == EXIT_USAGE:
                 _say("the node refused its configuration: not started again")
                 return EXIT_USAGE
             fast = fast + 1 if lived < self._config.fast_failure_secs else 0
             if fast >= self._config.max_fast_failures:
-                _say(
-                    f"the node failed {fast} times within {self._config.fast_failure_secs:.0f} s of its start: GIVING UP"
-                )
+                _say(f"GIVING UP: {fast} failures in a row within {self._config.fast_failure_secs:.0f} s of a start")
                 return GAVE_UP
             pause = min(self._config.first_delay_secs * 2 ** max(0, fast - 1), self._config.longest_delay_secs)
             how = f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -1,7 +1,6 @@
 """A venue with an open position, a node beside it, and everything a test of control needs to see."""
 
 import asyncio
-import json
 import os
 import subprocess
 import time
@@ -9,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import yaml
 
 from node.control.run_directory import RunDirectory
@@ -23,6 +23,17 @@ def eventually(condition: Callable[[], Any], seconds: float = 60.0, what: str = 
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.01)
     return found
+
+
+def post(url: str, body: dict[str, Any], token: str = "") -> tuple[int, Any]:
+    """Send JSON; return status and answer."""
+
+    async def send() -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as response:
+            return response.status, await response.json()
+
+    return asyncio.run(send())
 
 
 class Bench:
@@ -76,13 +87,8 @@ class Bench:
 
     def control(self, **body: Any) -> None:
         """Give the venue an action."""
-        import urllib.request
-
-        request = urllib.request.Request(
-            f"{self.venue.url}/argonaut/control", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            assert answer.status == 200
+        status, answer = post(f"{self.venue.url}/argonaut/control", body)
+        assert status == 200, answer
 
     def positions(self) -> dict[str, float]:
         """Return open positions by symbol."""
@@ -101,6 +107,29 @@ class Bench:
         self.control(action="pause")
         eventually(lambda: len(self.stops()) >= 2 * len(self.positions()), 20, "stops")
         return self.positions()
+
+    # -- the node -----------------------------------------------------------------------------------------------------
+
+    def latches(self) -> list[str]:
+        """Return the latches of the node's last heartbeat."""
+        beat = self.directory.beat()
+        return [] if beat is None else beat.latches
+
+    def until_running(self, other_than: int = 0) -> int:
+        """Wait for a node that runs and is not process `other_than`; return its process id."""
+
+        def running() -> int | None:
+            process, beat = self.directory.process(), self.directory.beat()
+            if process is None or beat is None or beat.phase != "running" or beat.pid != process.pid:
+                return None
+            return process.pid if process.alive() and process.pid != other_than else None
+
+        return int(eventually(running, 90, "a running node"))
+
+    def block_loop(self, secs: float) -> None:
+        """Block the node's event loop; return when it is blocked."""
+        self.block.write_text(str(secs))
+        eventually(lambda: not self.block.exists(), 20, "the hook that blocks the loop")
 
     # -- the journal --------------------------------------------------------------------------------------------------
 

@@ -2,15 +2,14 @@
 
 import json
 import signal
+import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
 from tests.live.conftest import Demo, VenueProcess
-from tests.live.operate_kit import Bench, eventually
+from tests.live.operate_kit import Bench, eventually, post
 
 
 @pytest.fixture(name="bench")
@@ -49,22 +48,17 @@ def test_a_node_in_position_obeys_http_file_and_signal(bench: Bench) -> None:
     process = bench.directory.process()
     assert process is not None
     assert (bench.directory.path / "token").stat().st_mode & 0o777 == 0o600
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{process.port}/kill", b"", method="POST"))
-    assert refused.value.code == 401
+    door = f"http://127.0.0.1:{process.port}"
+    assert post(f"{door}/kill", {})[0] == post(f"{door}/kill", {}, token="guess")[0] == 401
     assert bench.positions() == held
 
     # Kill: the venue is flat within a second of the request, its stops are gone, the latch holds.
-    token = bench.directory.token()
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{process.port}/kill", b'{"who":"tester"}', {"Authorization": f"Bearer {token}"}
-    )
     began = time.monotonic()
-    with urllib.request.urlopen(request) as answer:
-        assert json.load(answer)["done"] is True
+    status, answer = post(f"{door}/kill", {"who": "tester"}, token=bench.directory.token() or "")
+    assert (status, answer["done"]) == (200, True)
     eventually(lambda: not bench.positions(), 10)
     took = time.monotonic() - began
-    print(f"kill → venue flat: {took * 1000:.0f} ms")
+    sys.stdout.write(f"kill → venue flat: {took * 1000:.0f} ms\n")
     assert took < 1.0
     eventually(lambda: flat(bench), 5)
     eventually(lambda: latches_now(bench) == ["killed *"], 5)
@@ -154,8 +148,6 @@ def test_kill_acts_at_the_venue_when_no_node_runs_and_latches_the_next(bench: Be
     assert latches_now(bench) == ["killed *"]
     assert any("night shift" in i["message"] for i in bench.incidents("kill"))
     # A second node with the same run directory is refused.
-    second = bench.demo.run(
-        "node.live", "--config", str(bench.demo.config), "--venue-url", bench.venue.url
-    )
+    second = bench.demo.run("node.live", "--config", str(bench.demo.config), "--venue-url", bench.venue.url)
     assert second.returncode == 2
     assert f"in use by another node (pid {node.pid})" in second.stderr
