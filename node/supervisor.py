@@ -3,8 +3,8 @@
 
 Starts ``python -m node.live`` (options after ``--`` are handed on), starts it again with growing pauses when it dies,
 passes SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 on, and with ``--watchdog`` keeps a watchdog beside it. Exit code: that of a
-node that ended with 0 or was told to stop (1 if it had to be killed); 2 for a mistake in the configuration, which no restart can mend;
-3 after too many fast failures: the account was flattened and latched.
+node that ended with 0 or was told to stop (1 if it had to be killed); 2 for a mistake in the configuration, which no
+restart can mend; 3 after too many fast failures: the account was flattened and latched.
 """
 
 import argparse
