@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from actors.risk_state import RiskLimits
+from node.audit.config import AuditConfig, DeadManConfig
 from node.control.config import OperateConfig
 from node.redis_link import RedisConfig
 from strategies.errors import ConfigError
@@ -220,6 +221,10 @@ class NodeConfig(FrozenConfig, frozen=True):
         Configuration of the simulated venue (environments ``venue`` and ``paper``).
     redis : RedisConfig or None
         Redis for cache and message streams; absent: none.
+    audit : AuditConfig
+        The auditor, who compares venue, node and journal.
+    dead_man : DeadManConfig
+        The venue's own switch for a node that dies; off by default.
 
     """
 
@@ -239,6 +244,8 @@ class NodeConfig(FrozenConfig, frozen=True):
     exchange: ExchangeConfig = ExchangeConfig()
     redis: RedisConfig | None = None
     operate: OperateConfig = OperateConfig()
+    audit: AuditConfig = AuditConfig()
+    dead_man: DeadManConfig = DeadManConfig()
 
     def __post_init__(self) -> None:
         if len(set(self.symbols)) != len(self.symbols):

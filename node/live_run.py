@@ -21,6 +21,7 @@ from catalog.instruments import instrument_id
 from catalog.sample import describe
 from node.account_summary import Ending, summarize_account
 from node.assembly import VENUE, Mode, trading_node_config
+from node.audit.service import AccountGuards
 from node.binance.barrier import ReplayBarrier, ReplayOutcome, ReplayResult, execution_client
 from node.binance.config import BinanceSettings, client_configs
 from node.binance.factories import ArgonautBinanceLiveDataClientFactory, ArgonautBinanceLiveExecClientFactory
@@ -121,7 +122,12 @@ class _LiveRun:
             health = self._health(node, client, journal, settings)
             if kill is not None:
                 kill.install(node, client)
-            view = await self._drive(node, journal, health)
+            guards = AccountGuards(
+                *(self._config, node, client, journal, self._holds),
+                lambda: self._rest(settings),
+                replay=self._environment.replay,
+            )
+            view = await self._drive(node, journal, health, guards)
             journal.flush()
             return await self._summary(journal, view, set_aside, time.monotonic() - started, settings)
         finally:
@@ -160,6 +166,7 @@ class _LiveRun:
             set_aside=set_aside,
             start_balance=self._session.start_balance,
             sample=describe(Path(self._config.catalog)) if self._environment.replay else None,
+            title=self._environment.title,
             seconds=seconds,
         )
 
@@ -242,7 +249,9 @@ class _LiveRun:
 
     # -- during -------------------------------------------------------------------------------------------------------
 
-    async def _drive(self, node: TradingNode, journal: Journal, health: HealthMonitor) -> NodeView:
+    async def _drive(
+        self, node: TradingNode, journal: Journal, health: HealthMonitor, guards: AccountGuards
+    ) -> NodeView:
         strategies = [s for s in node.trader.strategies() if isinstance(s, SignalStrategy)]
         pollers = [a for a in node.trader.actors() if isinstance(a, FundingPoller)]
         barrier = None
@@ -262,6 +271,7 @@ class _LiveRun:
         try:
             if await self._started(node, running):
                 health.start()
+                guards.start()
                 await self._funding_ready(node, pollers)
                 self._operations.running()
                 if barrier is not None:
@@ -275,6 +285,7 @@ class _LiveRun:
         finally:
             if barrier is not None:
                 await barrier.stop()
+            await guards.stop()
             await health.stop()
             await self._stop(node, running)
             self.redis_lost = health.redis_lost

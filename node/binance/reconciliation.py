@@ -15,6 +15,7 @@ from nautilus_trader.execution.reports import ExecutionMassStatus
 from node.binance.data import CONNECT_DELAYS_SECS
 from node.binance.http import transient
 from node.binance.reports import ReportingExecutionClient
+from strategies.base import RESYNC_TOPIC
 
 RECONCILE_DELAYS_SECS = (0.5, 1.0, 2.0)
 RESYNC_LONGEST_DELAY_SECS = 30.0
@@ -131,7 +132,12 @@ class ReconcilingExecutionClient(ReportingExecutionClient):
         except (BinanceError, ExceptionGroup) as e:
             self._log.warning(f"Account refresh failed: {e}")
             return False
+        self._msgbus.publish(RESYNC_TOPIC, None)  # protection looks again at what the picture brought
         return True
+
+    def request_resync(self, reason: str) -> None:
+        """Read the venue's state back as after a gap, because `reason` says the node's may be wrong."""
+        self._request_resync(reason)
 
     def _request_resync(self, reason: str) -> None:
         if self._resync_task is None or self._resync_task.done():

@@ -40,6 +40,12 @@ BRIEF = (
 """Where most can go wrong; every step has its turn in the soak run."""
 
 
+@pytest.fixture(name="demo")
+def demo_fixture(tmp_path: Path, fault_market: Path) -> Demo:
+    """A demonstration in a directory of its own."""
+    return Demo(tmp_path, fault_market)
+
+
 @dataclass(frozen=True)
 class Death:
     """What the venue held when the node died, and when."""
