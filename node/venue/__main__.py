@@ -21,6 +21,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--start", default=None, help="first bar to replay, ISO-8601 (default: the configured one)")
     parser.add_argument("--end", default=None, help="end of the replay, exclusive (default: the configured one)")
     parser.add_argument("--speed", type=float, default=None, help="bars per second and symbol, 0 is unpaced")
+    parser.add_argument("--state", type=Path, default=None, help="file that keeps the books across restarts")
+    parser.add_argument("--scenario", type=Path, default=None, help="YAML file of faults and interventions to run")
     return parser
 
 
@@ -35,6 +37,7 @@ def main() -> int:
     if isinstance(tree, dict):
         _override(tree, arguments)
     config = convert(tree, VenueConfig, str(arguments.config))
+    steps = read_yaml(arguments.scenario) if arguments.scenario is not None else None
     instruments, feed = load_feed(config)
 
     async def serve() -> int:
@@ -42,11 +45,21 @@ def main() -> int:
         from node.venue.venue import Venue  # noqa: PLC0415
 
         venue = Venue(config, instruments, feed)
+        if arguments.state is not None:
+            from node.venue.state import Keeper, restore  # noqa: PLC0415
+
+            arguments.state.parent.mkdir(parents=True, exist_ok=True)
+            restore(venue, arguments.state)
+            venue.keeper = Keeper(venue, arguments.state)
         server = Server(venue)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, venue.stopping.set)
         await server.start()
+        if steps is not None:
+            from node.venue.control import begin_scenario  # noqa: PLC0415
+
+            begin_scenario(venue, steps, str(arguments.scenario))
         print(json.dumps(server.urls()), flush=True)
         await venue.stopping.wait()
         await server.stop()

@@ -64,6 +64,8 @@ class VenueApp:
             body = await request.text() if request.can_read_body else ""
             answer = await self._execute(request, path, Params(query, body))
             if fault is not None:
+                if fault.mode == "trickle":
+                    return await self._trickle(request, answer, fault)
                 await asyncio.sleep(fault.answer_delay_ms / 1000)
                 if fault.mode != "delay":
                     return self._fail(request, fault)
@@ -93,6 +95,8 @@ class VenueApp:
                 symbol=params.text("symbol"),
                 client_id=params.text("newClientOrderId") or params.text("clientAlgoId"),
             )
+        if request.method != "GET":
+            venue.keep()
         venue.note(
             "request",
             endpoint=f"{request.method} {path}",
@@ -113,6 +117,17 @@ class VenueApp:
         security.check_rights(endpoint.security, method, venue.permissions)
         result = endpoint.handler(self.venue, params)
         return await result if inspect.isawaitable(result) else result
+
+    async def _trickle(self, request: web.Request, answer: web.Response, fault: ResponseFault) -> web.StreamResponse:
+        content = answer.body if isinstance(answer.body, bytes) else b""
+        slow = web.StreamResponse(status=answer.status, headers={"Content-Type": "application/json"})
+        slow.content_length = len(content)
+        await slow.prepare(request)
+        for at in range(0, len(content), fault.piece):
+            await slow.write(content[at : at + fault.piece])
+            await asyncio.sleep(fault.answer_delay_ms / 1000)
+        await slow.write_eof()
+        return slow
 
     def _fail(self, request: web.Request, fault: ResponseFault) -> web.Response:
         self.venue.books.incident("fault", endpoint=f"{request.method} {request.path}", mode=fault.mode)
@@ -185,6 +200,7 @@ class Server:
         self.venue = venue
         self.port = 0
         self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
 
     async def start(self) -> None:
         """
@@ -207,7 +223,22 @@ class Server:
             raise VenueError(f"cannot listen on {config.host}:{config.port}: {e.strerror or e}") from None
         for sock in _sockets(site):
             self.port = sock.getsockname()[1]
+        self._site = site
+        self.venue.refuse_connections = self._refuse
         self.venue.start()
+
+    async def _refuse(self, secs: float) -> None:
+        """Close the listening socket for a while: new connections are refused, open ones live on."""
+        runner, site = self._runner, self._site
+        if runner is None or site is None:
+            return
+        for sock in _sockets(site):
+            asyncio.get_running_loop().remove_reader(sock)
+        await site.stop()
+        await asyncio.sleep(secs)
+        again = web.TCPSite(runner, self.venue.config.host, self.port, reuse_address=True)
+        await again.start()
+        self._site = again
 
     async def stop(self) -> None:
         """End the replay, close all connections and stop listening."""

@@ -66,6 +66,7 @@ def books_report(venue: Venue) -> Json:
             if i.kind == "FUNDING_FEE"
         ],
         "incidents": books.incidents,
+        "scenario": [row for scenario in venue.scenarios for row in scenario.report()],
         "rejects": [i for i in books.incidents if i["what"] == "reject"],
         "counters": {
             **books.counters,

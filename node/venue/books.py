@@ -269,6 +269,8 @@ class Books:
         Every change of a position's size and of a protective algo order, in order, with wall and market time.
     incidents : list[dict]
         Refused requests and other things a test may want to see: endpoint, code, message.
+    stops : set[int]
+        Algo orders that protect now.
     counters : Counter
         Requests by endpoint, user events by type, fills, rejects.
 
@@ -296,7 +298,7 @@ class Books:
         self.timeline: list[dict[str, Any]] = []
         self.incidents: list[dict[str, Any]] = []
         self.counters: Counter[str] = Counter()
-        self._stops: set[int] = set()
+        self.stops: set[int] = set()
         self._next_order = FIRST_ORDER_ID
         self._next_algo = FIRST_ALGO_ID
         self._next_trade = FIRST_TRADE_ID
@@ -322,6 +324,14 @@ class Books:
     def settings(self, symbol: str) -> list[Position]:
         """Return all positions of a symbol, whatever the mode: leverage and margin type are the same in each."""
         return [self.positions[symbol], *(self.legs[symbol, side] for side in HEDGE_SIDES)]
+
+    def numbers(self) -> list[int]:
+        """Return the next order, algo order, trade and transaction ids."""
+        return [self._next_order, self._next_algo, self._next_trade, self._next_transaction]
+
+    def continue_numbers(self, numbers: list[int]) -> None:
+        """Go on counting from what :meth:`numbers` returned."""
+        self._next_order, self._next_algo, self._next_trade, self._next_transaction = numbers
 
     def next_order_id(self) -> int:
         """Return a fresh order id."""
@@ -355,7 +365,7 @@ class Books:
     def note(self, order: Order | AlgoOrder, what: str) -> None:
         """Append to the history of `order` and keep the indices of open orders true."""
         order.history.append({"what": what, "wall_ms": order.updated_ms, "market_ms": self.clock.market_ms})
-        if isinstance(order, AlgoOrder) and order.protects != (order.algo_id in self._stops):
+        if isinstance(order, AlgoOrder) and order.protects != (order.algo_id in self.stops):
             self._note_stop(order)
         if order.is_open:
             return
@@ -406,7 +416,7 @@ class Books:
         return sum((i.amount for i in self.incomes if i.kind == kind), ZERO)
 
     def _note_stop(self, algo: AlgoOrder) -> None:
-        self._stops ^= {algo.algo_id}
+        self.stops ^= {algo.algo_id}
         self._at(
             {
                 "kind": "stop",

@@ -26,6 +26,8 @@ Actions of ``POST /argonaut/control`` (JSON ``{"action": ..., ...}``; the answer
 ``algo_order``         the same for a conditional order
 ``cancel``             a human cancels ``order_id`` or ``algo_id``
 ``leverage``           a human changes ``symbol`` to ``leverage``
+``scenario``           arm the ``steps`` of a scenario (:mod:`node.venue.scenario`)
+others                 see :mod:`node.venue.interventions`: half_open, trickle, kline_fault, maintenance, adl and more
 =====================  =================================================================================================
 """
 
@@ -41,7 +43,9 @@ from node.venue import rest_orders, rest_settings
 from node.venue.audit import books_report, session_report
 from node.venue.errors import ApiError
 from node.venue.faults import EventFault, ResponseFault, drop
+from node.venue.interventions import ACTIONS as INTERVENTIONS
 from node.venue.params import Params
+from node.venue.scenario import Scenario, parse_scenario
 from node.venue.venue import Venue
 from strategies.errors import ConfigError
 from strategies.yaml_config import convert
@@ -77,7 +81,8 @@ def add_routes(app: web.Application, venue: Venue) -> None:
         _check_loopback(request)
         try:
             body = msgspec.json.decode(await request.read(), type=dict[str, Any])
-            await _run(venue, body)
+            await run_action(venue, body)
+            venue.keep()
         except (ControlError, ConfigError, ApiError, msgspec.DecodeError, ValueError, KeyError) as e:
             return _json({"error": str(e)}, 400)
         return _json(session_report(venue))
@@ -89,7 +94,16 @@ def add_routes(app: web.Application, venue: Venue) -> None:
     app.router.add_get("/argonaut/replay", venue.replay.serve)
 
 
-async def _run(venue: Venue, body: Body) -> None:
+async def run_action(venue: Venue, body: Body) -> None:
+    """
+    Execute one action of the control door.
+
+    Raises
+    ------
+    ControlError, ConfigError, ApiError, ValueError, KeyError
+        Propagate: unknown action or parameters that make no sense.
+
+    """
     name = str(body.get("action", ""))
     action = _ACTIONS.get(name)
     if action is None:
@@ -118,6 +132,9 @@ def _clear(venue: Venue, _body: Body) -> None:
     venue.clock.skew_ms = 0
     _accept(venue, _body)
     _thaw(venue, _body)
+    venue.maintenance = False
+    venue.engine.refuse_triggers = 0
+    venue.limits.ban(0)
     venue.faults.clear()
 
 
@@ -132,20 +149,21 @@ async def _drop_markets(venue: Venue, body: Body) -> None:
 
 
 def _accept(venue: Venue, _body: Body) -> None:
-    venue.users.refused = venue.markets.refused = False
+    venue.users.refused = venue.markets.refused = venue.apis.refused = False
 
 
 def _freeze(venue: Venue, body: Body) -> None:
     venue.faults.running.clear()
-    for connection in (*venue.users.connections, *venue.markets.connections):
+    for connection in (*venue.users.connections, *venue.markets.connections, *venue.apis.connections):
         connection.frozen.clear()
     if "secs" in body:
         asyncio.get_running_loop().call_later(float(body["secs"]), _thaw, venue, body)
 
 
 def _thaw(venue: Venue, _body: Body) -> None:
-    for connection in (*venue.users.connections, *venue.markets.connections):
-        connection.frozen.set()
+    for connection in (*venue.users.connections, *venue.markets.connections, *venue.apis.connections):
+        connection.wake()
+        connection.delay_secs = 0.0
     venue.faults.running.set()
 
 
@@ -181,6 +199,18 @@ def _leverage(venue: Venue, body: Body) -> None:
     rest_settings.change_leverage(venue, Params.of({"symbol": str(body["symbol"]), "leverage": str(body["leverage"])}))
 
 
+def begin_scenario(venue: Venue, tree: Any, place: str) -> None:
+    """Arm the steps of a scenario; it replaces none that runs already (:mod:`node.venue.scenario`)."""
+    steps = parse_scenario(tree, place, set(_ACTIONS))
+    scenario = Scenario(venue, steps, run_action)
+    venue.scenarios.append(scenario)
+    scenario.start()
+
+
+def _scenario(venue: Venue, body: Body) -> None:
+    begin_scenario(venue, body["steps"], "scenario")
+
+
 _ACTIONS: dict[str, Action] = {
     "pause": lambda venue, _body: venue.replay.pause(),
     "resume": lambda venue, _body: venue.replay.resume(),
@@ -203,6 +233,8 @@ _ACTIONS: dict[str, Action] = {
     "algo_order": _algo_order,
     "cancel": _cancel,
     "leverage": _leverage,
+    "scenario": _scenario,
+    **INTERVENTIONS,
 }
 
 

@@ -9,6 +9,7 @@ import asyncio
 import re
 import socket
 import struct
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from aiohttp import web
@@ -37,7 +38,8 @@ class ResponseFault(FrozenConfig, frozen=True):
         Matching requests let through first.
     mode : str
         ``fail``: answer `status`, not executed. ``execute_then_fail``: executed, then answer `status`. ``close`` and
-        ``execute_then_close``: the TCP connection is reset instead of an answer. ``delay``: only late.
+        ``execute_then_close``: the TCP connection is reset instead of an answer. ``delay``: only late. ``trickle``: the
+        answer arrives in pieces of `piece` bytes, `answer_delay_ms` apart.
     status, code, message : int, int, str
         The failing answer; with a `code` of 0 the body is `message` as plain text (a proxy's page).
     headers : dict[str, str]
@@ -53,13 +55,40 @@ class ResponseFault(FrozenConfig, frozen=True):
     path: str = "/fapi/"
     times: Annotated[int, Meta(ge=1)] = 1
     skip: Annotated[int, Meta(ge=0)] = 0
-    mode: Literal["fail", "execute_then_fail", "close", "execute_then_close", "delay"] = "fail"
+    mode: Literal["fail", "execute_then_fail", "close", "execute_then_close", "delay", "trickle"] = "fail"
     status: Annotated[int, Meta(ge=400, le=599)] = 503
     code: int = -1008
     message: str = "Server is currently overloaded with other requests. Please try again in a few minutes."
     headers: dict[str, str] = field(default_factory=dict)
     delay_ms: Annotated[float, Meta(ge=0)] = 0.0
     answer_delay_ms: Annotated[float, Meta(ge=0)] = 0.0
+    piece: Annotated[int, Meta(ge=1)] = 8
+
+
+class KlineFault(FrozenConfig, frozen=True):
+    """
+    What happens to the next `times` closed klines on the market streams; REST klines stay complete.
+
+    Attributes
+    ----------
+    symbol : str
+        Venue symbol, empty for any.
+    times : int
+        Klines affected.
+    skip : int
+        Matching klines let through first.
+    mode : {"missing", "duplicate", "late"}
+        Never sent, sent twice, or sent `delay_ms` later. Missing and late ones do not hold up a replay's barrier.
+    delay_ms : float
+        Delay of a late kline, wall ms.
+
+    """
+
+    symbol: str = ""
+    times: Annotated[int, Meta(ge=1)] = 1
+    skip: Annotated[int, Meta(ge=0)] = 0
+    mode: Literal["missing", "duplicate", "late"] = "missing"
+    delay_ms: Annotated[float, Meta(ge=0)] = 500.0
 
 
 class EventFault(FrozenConfig, frozen=True):
@@ -74,15 +103,19 @@ class EventFault(FrozenConfig, frozen=True):
         Order status (``o.X``) to match; empty for any.
     times : int
         Events affected.
-    mode : {"mute", "duplicate", "hold"}
-        Lost, sent twice, or held back and sent in reverse order when the fault is used up.
+    mode : {"mute", "duplicate", "hold", "delay"}
+        Lost, sent twice, held back and sent in reverse order when the fault is used up, or sent `delay_ms` later (and
+        so after what happens meanwhile).
+    delay_ms : float
+        Delay, wall ms.
 
     """
 
     event: str = ""
     status: str = ""
     times: Annotated[int, Meta(ge=1)] = 1
-    mode: Literal["mute", "duplicate", "hold"] = "mute"
+    mode: Literal["mute", "duplicate", "hold", "delay"] = "mute"
+    delay_ms: Annotated[float, Meta(ge=0)] = 200.0
 
 
 class _Armed[T]:
@@ -101,6 +134,8 @@ class Faults:
         self._responses: list[_Armed[ResponseFault]] = []
         self._events: list[_Armed[EventFault]] = []
         self._held: list[Event] = []
+        self._klines: list[_Armed[KlineFault]] = []
+        self.deliver_late: Callable[[Event], None] = lambda _event: None
 
     def add_response(self, fault: ResponseFault) -> None:
         """Arm a response fault; earlier ones are tried first."""
@@ -110,11 +145,16 @@ class Faults:
         """Arm an event fault; earlier ones are tried first."""
         self._events.append(_Armed(fault, fault.times))
 
+    def add_kline(self, fault: KlineFault) -> None:
+        """Arm a kline fault; earlier ones are tried first."""
+        self._klines.append(_Armed(fault, fault.times, fault.skip))
+
     def clear(self) -> None:
         """Disarm everything and let a frozen venue run."""
         self._responses.clear()
         self._events.clear()
         self._held.clear()
+        self._klines.clear()
         self.running.set()
 
     def match(self, method: str, path: str) -> ResponseFault | None:
@@ -134,6 +174,20 @@ class Faults:
             return fault
         return None
 
+    def kline(self, symbol: str) -> KlineFault | None:
+        """Return the fault for a closed kline and use it up by one."""
+        for armed in self._klines:
+            if armed.fault.symbol not in ("", symbol):
+                continue
+            if armed.skip:
+                armed.skip -= 1
+                continue
+            armed.left -= 1
+            if not armed.left:
+                self._klines.remove(armed)
+            return armed.fault
+        return None
+
     def transform(self, event: Event) -> list[Event]:
         """Return what becomes of a user event."""
         for armed in self._events:
@@ -149,6 +203,9 @@ class Faults:
                 return []
             if fault.mode == "duplicate":
                 return [event, event]
+            if fault.mode == "delay":
+                asyncio.get_running_loop().call_later(fault.delay_ms / 1000, self.deliver_late, event)
+                return []
             self._held.append(event)
             if armed.left:
                 return []

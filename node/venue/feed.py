@@ -98,7 +98,7 @@ class Feed:
 
     def steps(self) -> Iterator[tuple[int, list[tuple[str, int]]]]:
         """Yield ``(close time in ms, [(symbol, index), ...])`` in time order, symbols in configured order."""
-        cursors = {symbol: series.first for symbol, series in self.series.items()}
+        cursors = {symbol: max(series.first, series.visible) for symbol, series in self.series.items()}
         while True:
             heads = [
                 self.series[symbol].open_ms[at] for symbol, at in cursors.items() if at < len(self.series[symbol].bars)

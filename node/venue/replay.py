@@ -10,6 +10,7 @@ nothing less is exact.
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -58,6 +59,10 @@ class Replay:
         Bars walked so far, all symbols.
     requests : int
         REST requests being executed right now.
+    walked : dict[str, int]
+        Bars of each symbol that have been walked, history counted.
+    before_bar : list[Callable]
+        Awaited with the close (UTC ms) of every bar before it is walked.
 
     """
 
@@ -81,7 +86,7 @@ class Replay:
         self._engine = engine
         self._markets = markets
         self._users = users
-        self._session = session
+        self.session = session
         self._requests = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -94,6 +99,9 @@ class Replay:
         self._seen_users = 0
         self._next_at = 0.0
         self.finished = asyncio.Event()
+        self.keep: Callable[[], None] = lambda: None
+        self.walked: dict[str, int] = {}
+        self.before_bar: list[Callable[[int], Awaitable[None]]] = []
         users.on_loss = self._forget_user_events
 
     # -- control -------------------------------------------------------------------------------------------------------
@@ -180,6 +188,8 @@ class Replay:
             await self._plugin.send({"type": "abort", "reason": reason})
 
     async def _bar(self, symbol: str, index: int, close_ms: int) -> None:
+        for hook in self.before_bar:
+            await hook(close_ms)
         clock = self._engine.books.clock
         before = self._users.delivered
         clock.advance(close_ms)
@@ -187,11 +197,14 @@ class Replay:
         bar = self._feed.bar(symbol, index)
         for _, rate in self._feed.settlements(symbol, self._feed.previous_close_ms(symbol, index), close_ms):
             self._engine.settlement.fund(symbol, rate, bar.close)
+        self.walked[symbol] = index + 1
         self.publisher.path(symbol)
         self.bars += 1
+        self.keep()
         if self._users.delivered != before:
             await self._barrier()
         self._feed.reveal(symbol, index)
+        self.keep()
         self.publisher.closed(symbol, bar)
         await self._barrier()
 
@@ -343,7 +356,7 @@ class Replay:
     def _welcome(self) -> dict[str, Any]:
         return {
             "type": "welcome",
-            "session": self._session,
+            "session": self.session,
             "market_time_ms": self._engine.books.clock.market_ms,
             "interval_ms": self._feed.step_ms,
             "interval": self._feed.interval,

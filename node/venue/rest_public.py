@@ -52,7 +52,9 @@ def exchange_info(venue: Venue, _params: Params) -> Json:
         ],
         "exchangeFilters": [],
         "assets": [{"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"}],
-        "symbols": [i.info for i in venue.instruments.values()],
+        "symbols": [
+            i.info | {"status": venue.engine.statuses.get(i.symbol, "TRADING")} for i in venue.instruments.values()
+        ],
     }
 
 

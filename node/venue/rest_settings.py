@@ -118,8 +118,8 @@ def change_margin_type(venue: Venue, params: Params) -> Json:
         raise error(-4046)
     if any(p.quantity for p in venue.books.of_symbol(symbol)):
         raise error(-4048)
-    waiting = (*venue.books.open_orders.values(), *venue.books.open_algos.values())
-    if any(o.symbol == symbol for o in waiting):
+    waiting = [o.symbol for o in venue.books.open_orders.values()] + [a.symbol for a in venue.books.open_algos.values()]
+    if symbol in waiting:
         raise error(-4047)
     set_margin_type(venue, symbol, kind)
     return dict(_SUCCESS)

@@ -1,10 +1,13 @@
 """Market streams: subscriptions of every connection, and what is published on them."""
 
+import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from node.venue.faults import KlineFault
 from node.venue.hub import Connection
 
 _encode = msgspec.json.encode
@@ -28,6 +31,7 @@ class MarketStreams:
     def __init__(self) -> None:
         self.closed_klines = 0
         self.refused = False
+        self.kline_fault: Callable[[str], KlineFault | None] = lambda _symbol: None
         self.counters: Counter[str] = Counter()
         self._streams: dict[Connection, set[str]] = {}
 
@@ -97,5 +101,12 @@ class MarketStreams:
         return counted
 
     def publish_closed_kline(self, stream: str, data: Event) -> None:
-        """Publish a finished bar and count it."""
+        """Publish a finished bar and count it, unless a fault takes it."""
+        fault = self.kline_fault(data["s"])
+        if fault is not None and fault.mode != "duplicate":
+            if fault.mode == "late":
+                asyncio.get_running_loop().call_later(fault.delay_ms / 1000, self.publish, stream, data)
+            return
         self.closed_klines += self.publish(stream, data)
+        if fault is not None:
+            self.publish(stream, data)

@@ -108,6 +108,10 @@ class UserStreams:
         for item in (event,) if self.transform is None else self.transform(event):
             self._deliver(item)
 
+    def deliver(self, event: Event) -> None:
+        """Deliver an event that was held back; it is counted when it goes out."""
+        self._deliver(event)
+
     def _deliver(self, event: Event) -> None:
         text = _encode(event).decode()
         counted = False

@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import uuid
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from node.venue.books import Books
 from node.venue.clock import VenueClock
@@ -25,6 +25,13 @@ from node.venue.user_stream import UserStreams
 
 _HOUSEKEEPING_SECS = 1.0
 _LOGGED = 20_000
+
+
+class Keeps(Protocol):
+    """Something that saves the state."""
+
+    def save_if_changed(self) -> None:
+        """Save the state if it has changed."""
 
 
 class Amendment(NamedTuple):
@@ -59,6 +66,12 @@ class Venue:
         While set, everything but the control door is answered 503 (-1016).
     log : deque[dict]
         The newest requests and user events in the order they happened, delivered or not.
+    on_note : list[Callable]
+        Hear of every entry of the log when it is made.
+    refuse_connections : Callable or None
+        Closes the listening socket for some seconds; set by the server.
+    keeper : Keeps or None
+        Saves the state, if it is to be kept.
     stopping : asyncio.Event
         Set when the process should end.
 
@@ -79,12 +92,17 @@ class Venue:
         self.payloads = PayloadFactory(self.books, instruments, self.engine.account, self.engine.prices)
         self.faults = Faults()
         self.users.transform = self.faults.transform
+        self.faults.deliver_late = self.users.deliver
+        self.markets.kline_fault = self.faults.kline
         self.limits = RateLimits(config.limits)
         self.replay = Replay(config.replay, feed, self.engine, self.markets, self.users, self.session)
         self.stopping = asyncio.Event()
+        self.replay.keep = self.keep
         self.permissions = config.permissions
         self.keys = keys_of(config)
         self.maintenance = False
+        self.keeper: Keeps | None = None
+        self.scenarios: list[Any] = []
         self.amendments: list[Amendment] = []
         self.margin_changes: list[Any] = []
         self.countdowns: dict[str, asyncio.TimerHandle] = {}
@@ -95,7 +113,9 @@ class Venue:
         self.log: deque[dict[str, Any]] = deque(maxlen=_LOGGED)
         self._logged = 0
         self.users.on_event = lambda event: self.note("event", event=event)
-        self._fresh = 0
+        self.on_note: list[Callable[[dict[str, Any]], None]] = []
+        self.refuse_connections: Callable[[float], Awaitable[None]] | None = None
+        self.fresh = 0
         self._tasks: list[asyncio.Task[None]] = []
         for symbol in instruments:
             price = feed.first_price(symbol)
@@ -105,20 +125,26 @@ class Venue:
     def note(self, kind: str, **details: Any) -> None:
         """Append a request or a user event to the log tests read; the oldest entries make room."""
         self._logged += 1
-        self.log.append(
-            {
-                "number": self._logged,
-                "kind": kind,
-                "wall_ms": self.clock.wall_ms(),
-                "market_ms": self.clock.market_ms,
-                **details,
-            }
-        )
+        entry = {
+            "number": self._logged,
+            "kind": kind,
+            "wall_ms": self.clock.wall_ms(),
+            "market_ms": self.clock.market_ms,
+            **details,
+        }
+        self.log.append(entry)
+        for listener in self.on_note:
+            listener(entry)
 
     def fresh_client_id(self) -> str:
         """Return the client id given to an order that came without one; the same sequence in every run."""
-        self._fresh += 1
-        return f"venue-{self.config.seed}-{self._fresh}"
+        self.fresh += 1
+        return f"venue-{self.config.seed}-{self.fresh}"
+
+    def keep(self) -> None:
+        """Save the state if it is kept and has changed."""
+        if self.keeper is not None:
+            self.keeper.save_if_changed()
 
     def start(self) -> None:
         """Begin the replay and the housekeeping."""
@@ -136,6 +162,7 @@ class Venue:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        self.keep()
         for connection in (*self.users.connections, *self.markets.connections, *self.apis.connections):
             await connection.close(reason="venue stopped")
 
@@ -144,6 +171,7 @@ class Venue:
             await asyncio.sleep(_HOUSEKEEPING_SECS)
             await self.users.expire_if_due()
             self.engine.expire_orders()
+            self.keep()
 
     async def _mark_prices(self, period_secs: float) -> None:
         while True:

@@ -99,6 +99,7 @@ class Session:
         finally:
             venue.replay.request_ended()
         answer["rateLimits"] = venue.limits.rows(is_order=is_order)
+        venue.keep()
         venue.note(
             "request",
             endpoint=f"WS {method}",
