@@ -125,6 +125,7 @@ def _differences(time: Int64s, ours: Floats, theirs: Floats, context: Context, r
     with np.errstate(invalid="ignore"):
         inside = (ours[:, 1] <= theirs[:, 1]) & (ours[:, 2] >= theirs[:, 2]) & (ours[:, 0] == theirs[:, 0])
         partial = differs & inside & (ours[:, 4] < theirs[:, 4]) & (ours[:, 4] > 0)
+        partial &= (ours[:, 1:4] != theirs[:, 1:4]).any(axis=1) | (ours[:, 4] < _SAME_MARKET * theirs[:, 4])
     where = context.where
     text = f"less volume and range than in {reference.name}, same open: saved before it closed"
     remedy = f"take the bar of {reference.name}"
@@ -156,16 +157,19 @@ def check_digits(rows: Rows, context: Context) -> list[Finding]:
         return []
     for name, values in (("prices", rows.close), ("volumes", rows.volume)):
         digits = decimals(values)
+        candidates = []
         for level in np.unique(digits)[1:]:
             fine = (digits >= level).astype(np.float64)
-            found = _level_change(fine)
-            if found is None:
-                continue
-            more = fine[found:].mean() > fine[:found].mean()
-            text = f"{name} suddenly have {'more' if more else 'fewer'} digits ({level} after the point)"
-            span = (int(rows.open_time[found]), int(rows.open_time[-1]), len(rows) - found)
-            remedy = "another market (spot is not futures), or the exchange changed the tick: compare with a source"
-            return [context.where.at(Kind.MARKET_SWITCH, Severity.WARNING, span, text, remedy)]
+            at = _level_change(fine)
+            if at is not None:
+                candidates.append((fine[at:].mean() - fine[:at].mean(), at, level))
+        if not candidates:
+            continue
+        change, found, level = max(candidates, key=lambda c: abs(c[0]))
+        text = f"{name} suddenly have {'more' if change > 0 else 'fewer'} digits ({level} after the point)"
+        span = (int(rows.open_time[found]), int(rows.open_time[-1]), len(rows) - found)
+        remedy = "another market (spot is not futures), or the exchange changed the tick: compare with a source"
+        return [context.where.at(Kind.MARKET_SWITCH, Severity.WARNING, span, text, remedy)]
     return []
 
 

@@ -135,6 +135,8 @@ def read_raw(path: Path, *, symbol: str = "", interval: str = "") -> RawFile:
     head = content.lstrip()[:1]
     if path.suffix in (".json", ".txt", ".headers") or head in (b"[", b"{"):
         return _json(path, content, symbol, interval)
+    if re.fullmatch(rb"\s*[0-9a-fA-F]{64}\s+\S+\s*", content):
+        return RawFile(path, "other", symbol, interval, note="checksum")
     messages = _messages(content)
     if messages:
         return RawFile(path, "messages", symbol, interval, messages=messages, note="websocket recording")
@@ -179,7 +181,7 @@ def _classified(path: Path, frame: pd.DataFrame, symbol: str, interval: str) -> 
         frame, funding, names = frame.rename(columns={"open": "last_funding_rate"}), {"last_funding_rate"}, set()
     if set(PRICES) <= names:
         kind = "bars" if "volume" in names and "mark" not in path.name.lower() else "mark"
-    elif funding:
+    elif funding and len(frame.columns) <= 8:
         kind = "funding"
         frame = frame.rename(columns={next(iter(funding)): "last_funding_rate"})
     elif "agg_trade_id" in names:

@@ -203,6 +203,6 @@ def decimals(values: Floats, most: int = 8) -> Int64s:
     for digits in range(most, -1, -1):
         scaled = values * 10.0**digits
         with np.errstate(invalid="ignore"):
-            exact = np.abs(scaled - np.rint(scaled)) <= 1e-9 * np.maximum(np.abs(scaled), 1.0)
+            exact = np.abs(scaled - np.rint(scaled)) <= np.maximum(1e-15 * np.abs(scaled), 1e-9)
         result[exact] = digits
     return result

@@ -73,9 +73,8 @@ def as_text(report: SeriesReport, most: int = 20) -> str:
     ranked = sorted(report.findings, key=lambda f: list(Severity).index(f.severity))
     for finding in ranked[:most]:
         when = "" if finding.first is None else f" {iso(finding.first)}"
-        lines.append(
-            f"  {finding.severity.value:7} {finding.kind.value}{when} ({finding.count}): {finding.message}; {finding.remedy}"
-        )
+        what = f"{finding.kind.value}{when} ({finding.count})"
+        lines.append(f"  {finding.severity.value:7} {what}: {finding.message}; {finding.remedy}")
     if len(ranked) > most:
         lines.append(f"  … {len(ranked) - most} more: --json FILE or --html FILE has them all")
     return "\n".join(lines)
@@ -86,7 +85,7 @@ def as_html(reports: Sequence[SeriesReport]) -> str:
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>Data quality</title>",
         f"<style>{_STYLE}</style><h1>Data quality</h1>",
-        "<p class=muted>One square is one UTC day, one line a month. Green is spotless, red is not to be traded on.</p>",
+        "<p class=muted>One square is one UTC day, one line a month; green is spotless, red unusable.</p>",
     ]
     for report in reports:
         title = html.escape(f"{report.symbol} {report.interval}")

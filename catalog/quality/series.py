@@ -1,7 +1,7 @@
 """Series of a catalog, or files, through the checks: what `catalog.verify` and the survey share."""
 
 import time as wall
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from catalog.quality.inspection import inspect, inspect_funding, inspect_values
 from catalog.quality.recordings import inspect_messages
 from catalog.quality.report import SeriesReport
 from catalog.quality.row_checks import check_duplicates
-from catalog.quality.rows import Context, Reference
+from catalog.quality.rows import BarColumns, Context, Reference, Rows
 from catalog.reader import BarArrays, load_bars, load_funding
 from strategies.errors import DataError
 
@@ -114,7 +114,7 @@ def verify_file(
     symbol: str = "",
     interval: str = "",
     references: tuple[Reference, ...] = (),
-    peers: dict[str, BarArrays] | None = None,
+    peers: Mapping[str, BarColumns] | None = None,
 ) -> tuple[SeriesReport, str]:
     """
     Return the report on one file of any kind, and what kind of file it is.
@@ -123,7 +123,7 @@ def verify_file(
     """
     try:
         raw = read_raw(path, symbol=symbol, interval=interval)
-        return _verify_raw(raw, references, peers or {}), raw.note or raw.kind
+        return _verify_raw(raw, references, {} if peers is None else peers), raw.note or raw.kind
     except DataError as e:
         where = Where(symbol, interval, path.name)
         text = str(e).removeprefix(f"{path}: ")
@@ -131,11 +131,11 @@ def verify_file(
         return SeriesReport(symbol, interval, path.name, 0, "", "", [finding]), "unreadable"
 
 
-def _verify_raw(raw: RawFile, references: tuple[Reference, ...], peers: dict[str, BarArrays]) -> SeriesReport:
+def _verify_raw(raw: RawFile, references: tuple[Reference, ...], peers: Mapping[str, BarColumns]) -> SeriesReport:
     where = raw.where
     if raw.kind in ("bars", "mark"):
         rows, findings = raw.rows()
-        interval = raw.interval or _interval_from(rows.open_time)
+        interval = raw.interval or _interval_from(rows)
         where = Where(raw.symbol, interval, raw.path.name)
         context = Context(
             symbol=raw.symbol, interval=interval, source=raw.path.name, references=references, peers=peers
@@ -183,9 +183,12 @@ def _inspect_trades(raw: RawFile, time: Int64s) -> list[Finding]:
     return findings + where.rows(Kind.NOT_A_NUMBER, Severity.ERROR, time, bad, text, "remove the row")
 
 
-def _interval_from(time: Int64s) -> str:
+def _interval_from(rows: Rows) -> str:
+    time = rows.open_time
     steps, counts = np.unique(np.diff(np.unique(time)), return_counts=True)
     usual = int(steps[np.argmax(counts)]) if len(steps) else 0
+    if not usual and rows.close_time is not None:
+        usual = int(rows.close_time[0] - time[0]) + 1_000_000
     for name in ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d"):
         if interval_ns(name) == usual:
             return name

@@ -96,7 +96,7 @@ def table(result: Sequence[tuple[Path, str, "SeriesReport"]]) -> str:
         what = kind if len(kind) < 60 else kind[:57] + "..."
         lines.append(f"| `{path}` | {what} | {report.rows} | {_cell(report.findings)} |")
     for folder, kinds in sorted(others.items()):
-        lines.append(f"| `{folder}/…` | {len(kinds)} answers, payloads and notes | – | no table of market data |")
+        lines.append(f"| `{folder}/…` | {len(kinds)} answers, payloads and notes | | no table of market data |")
     return "\n".join(lines) + "\n"
 
 
