@@ -84,7 +84,7 @@ async def summarize_account(
         failure=ending.failure,
         stopped_by=ending.stopped_by,
         set_aside=ending.set_aside,
-        data_source=title,
+        data_source="the exchange",
         synthetic=False,
         seconds=ending.seconds,
         market_end=None,
@@ -106,6 +106,7 @@ async def summarize_account(
         fills=[record_to_plain(r) for r in fills],
         trades=[record_to_plain(r) for r in trades],
         counts=journal.counts(),
+        title=title,
     )
 
 

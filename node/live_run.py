@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ _DAY_NS = 86_400_000_000_000
 _START_GRACE_SECS = 20.0
 _POLL_SECS = 0.02
 _FUNDING_SECS = 60.0
+_TRADER_POLL_SECS = 0.25
 _JOURNAL_SECS = 2.0
 _JOURNAL_POLL_SECS = 0.0011  # uvloop rounds anything below a millisecond to zero: a busy loop
 _LATCH_OF_CODE = {
@@ -276,9 +278,7 @@ class _LiveRun:
                 self._operations.running()
                 if barrier is not None:
                     barrier.start()
-                await self._ended.wait()
-                if running.done() and self._stopped_by is None and self._replay is None:
-                    self._failure = self._failure or "the node ended by itself: see the log above"
+                await self._until_ended(node)
                 if self._flatten_on_stop and self._stopped_by is not None:
                     await self._flatten()
             view = NodeView.of(node, self._config.symbols, strategies)
@@ -290,6 +290,17 @@ class _LiveRun:
             await self._stop(node, running)
             self.redis_lost = health.redis_lost
         return view
+
+    async def _until_ended(self, node: TradingNode) -> None:
+        """Wait for the end. An engine that met an exception stops the trader and nothing else: that is an end too."""
+        while not self._ended.is_set():
+            if not node.trader.is_running:
+                self._failure = self._failure or "the node ended by itself: see the log above"
+                self._ended.set()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), _TRADER_POLL_SECS)
+        if self._stopped_by is None and self._replay is None:
+            self._failure = self._failure or "the node ended by itself: see the log above"
 
     async def _started(self, node: TradingNode, running: "asyncio.Task[None]") -> bool:
         """Wait until the trader runs; a node that does not get there is a failure, never a zombie."""

@@ -85,6 +85,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     fills: list[dict[str, Any]]
     trades: list[dict[str, Any]]
     counts: dict[str, int]
+    title: str = "the simulated venue"
 
 
 def summarize(
@@ -100,6 +101,7 @@ def summarize(
     start_balance: float,
     seconds: float,
     sample: SampleInfo | None,
+    title: str = "the simulated venue",
 ) -> Summary:
     """Return the summary of a run against the simulated venue."""
     fills = sorted(journal.fills(), key=_venue_order)
@@ -136,6 +138,7 @@ def summarize(
         fills=[record_to_plain(r) for r in fills],
         trades=[record_to_plain(r) for r in trades],
         counts=journal.counts(),
+        title=title,
     )
 
 
@@ -267,7 +270,7 @@ def print_summary(summary: Summary, out: TextIO) -> None:
     state = "[bold green]passed[/]" if summary.passed else "[bold red]FAILED[/]"
     ended = f" (stopped by {summary.stopped_by})" if summary.stopped_by else ""
     label = " [bold red]SYNTHETIC DATA[/]" if summary.synthetic else ""
-    console.print(f"[bold]Live run on the simulated venue[/]: {state}{ended}, {summary.seconds:.1f} s{label}")
+    console.print(f"[bold]Live run on {summary.title}[/]: {state}{ended}, {summary.seconds:.1f} s{label}")
     console.print(f"  data: {summary.data_source}")
     if summary.set_aside:
         console.print(f"  the journal of another venue session was set aside: {summary.set_aside}")

@@ -359,6 +359,9 @@ class SignalStrategy(Strategy):
         types = tuple(dict.fromkeys((*self.config.context_bar_types, self.config.bar_type)))
         self._awaited = set(types)
         self._asked_ns = self.clock.timestamp_ns()
+        # A bar closes before our clock says so when the exchange's runs ahead, and a request may not end in the future.
+        end_ns = min(end_ns, self._asked_ns) // 1_000 * 1_000
+        start_ns = min(start_ns, end_ns) // 1_000 * 1_000
         for bar_type in types:
             self.request_bars(
                 bar_type,
