@@ -110,10 +110,10 @@ def repair(
     with store.locked(catalog, wait_seconds):
         known, grid = load_exact(catalog, symbol, interval)
         sources = [(path.name, checks.read_klines(path, grid, interval)) for path in files]
-        for short in finer:
-            sources.append(
-                (f"resampled from {short}", resampled(load_exact(catalog, symbol, short)[0], short, interval))
-            )
+        sources += [
+            (f"resampled from {short}", resampled(load_exact(catalog, symbol, short)[0], short, interval))
+            for short in finer
+        ]
         for name, series in sources:
             _refuse_stranger(name, known, series)
         return _store(catalog, grid, interval, sources, only_missing_between=True, dry_run=dry_run)

@@ -1,0 +1,136 @@
+"""
+What was known at an instant: nothing a backtest sees may have been published, or corrected, later.
+
+Rules: a bar is known when it has closed; funding at its settlement; open interest and ratios when the exchange has
+published them (their time stamp plus `PUBLICATION_DELAY_NS`); of several versions of a row, the last one received by
+then, so that a restatement does not reach back before it was made.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from catalog.instruments import interval_ns
+from catalog.quality.findings import Int64s
+from catalog.quality.series import held
+from catalog.reader import BarArrays, FundingArrays, load_bars, load_funding
+from strategies.errors import DataError
+
+_MINUTE_NS = 60_000_000_000
+
+PUBLICATION_DELAY_NS: Mapping[str, int] = {
+    "bars": 0,
+    "funding": 0,
+    "mark": 0,
+    "open_interest": 5 * _MINUTE_NS,
+    "ratios": 5 * _MINUTE_NS,
+    "taker_ratio": 5 * _MINUTE_NS,
+    "metrics": 5 * _MINUTE_NS,
+}
+"""
+How long after its time stamp a figure can be had. The statistics endpoints answer for a period after it has ended: the
+stamp is the period's start for 5-minute figures, so one period is added; a safe bound, not a measurement.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """
+    What the catalog held at an instant.
+
+    Attributes
+    ----------
+    time : int
+        The instant, UTC ns.
+    bars : mapping of interval to BarArrays
+        Closed by then; empty series are left out.
+    funding : FundingArrays or None
+        Settled by then; None when the catalog has none.
+
+    """
+
+    time: int
+    bars: Mapping[str, BarArrays]
+    funding: FundingArrays | None
+
+
+def asof(catalog: Path, symbol: str, time_ns: int, intervals: tuple[str, ...] = ()) -> Known:
+    """
+    Return what was known of `symbol` at `time_ns`.
+
+    Parameters
+    ----------
+    catalog : Path
+        Catalog directory.
+    symbol : str
+        Venue symbol.
+    time_ns : int
+        UTC nanoseconds; a bar that closes exactly then is known.
+    intervals : tuple of str
+        Default: all the catalog holds.
+
+    Raises
+    ------
+    DataError
+        Propagate: the catalog holds no bars of `symbol`.
+
+    """
+    there = tuple(interval for s, interval in held(catalog) if s == symbol)
+    if not there:
+        raise DataError(f"{catalog}: no bars of {symbol}: ingest them with `python -m catalog.ingest klines`")
+    bars = {}
+    for interval in intervals or there:
+        everything = load_bars(catalog, symbol, interval)
+        count = int(np.searchsorted(everything.open_time + interval_ns(interval), time_ns, side="right"))
+        if count:
+            bars[interval] = _first(everything, count)
+    try:
+        settled = load_funding(catalog, symbol)
+    except DataError:
+        return Known(time_ns, bars, None)
+    count = int(np.searchsorted(settled.time + PUBLICATION_DELAY_NS["funding"], time_ns, side="right"))
+    return Known(time_ns, bars, FundingArrays(settled.time[:count], settled.rate[:count]))
+
+
+def known_rows(
+    kind: str, stamp: Int64s, time_ns: int, *, received: Int64s | None = None, available: Int64s | None = None
+) -> Int64s:
+    """
+    Return the indices of the rows of a versioned series that were in force at `time_ns`, in order of their stamps.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `PUBLICATION_DELAY_NS`.
+    stamp : ndarray of int64, shape (n,)
+        What identifies a row (bars: open), UTC ns, any order; repeated for versions.
+    time_ns : int
+        The instant, UTC ns.
+    received : ndarray of int64, shape (n,), optional
+        When each version arrived here; without it later rows are later versions, and none is thought to be late.
+    available : ndarray of int64, shape (n,), optional
+        When the first version could be had (bars: close); default `stamp`.
+
+    Raises
+    ------
+    DataError
+        Propagate: unknown kind.
+
+    """
+    if kind not in PUBLICATION_DELAY_NS:
+        raise DataError(f"{kind}: unknown kind of data, known are {', '.join(PUBLICATION_DELAY_NS)}")
+    known_from = (stamp if available is None else available) + PUBLICATION_DELAY_NS[kind]
+    if received is not None:
+        known_from = np.maximum(known_from, received)
+    at = np.flatnonzero(known_from <= time_ns)
+    version = at if received is None else received[at]
+    order = np.lexsort((at, version, stamp[at]))
+    at = at[order]
+    last = np.append(np.diff(stamp[at]) != 0, True)
+    return at[last[: len(at)]]
+
+
+def _first(bars: BarArrays, count: int) -> BarArrays:
+    return BarArrays(*(getattr(bars, name)[:count] for name in ("open_time", "open", "high", "low", "close", "volume")))
