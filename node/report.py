@@ -9,13 +9,17 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from catalog.instruments import interval_ns
 from node.config import format_time
 from strategies.errors import ConfigError
-from strategies.records import Record
+from strategies.records import Record, TradeRecord
 
 if TYPE_CHECKING:
     from node.backtest_run import BacktestResult
     from node.statistics import Statistics
+
+
+_INSIDE_A_BAR = ("STOP_LOSS", "TAKE_PROFIT", "LIQUIDATION")
 
 
 def record_to_plain(record: Record) -> dict[str, Any]:
@@ -27,12 +31,31 @@ def record_to_plain(record: Record) -> dict[str, Any]:
     return plain
 
 
+def trade_to_plain(trade: TradeRecord, bar_ns: int) -> dict[str, Any]:
+    """
+    Return a trade as plain data, with the *opening* times of the bars it belongs to beside its instants.
+
+    An entry is sent when a bar closes: ``entry_bar`` opened one bar before ``entry_time``. A stop or target fills
+    inside a bar: its time is the close of the bar before, which is the opening of the ``exit_bar``. Other exits are
+    sent on a close, like entries.
+    """
+    inside = trade.exit_reason in _INSIDE_A_BAR
+    bars = {
+        "entry_bar": None if trade.entry_time is None else format_time(trade.entry_time - bar_ns),
+        "exit_bar": None if trade.exit_time is None else format_time(trade.exit_time - (0 if inside else bar_ns)),
+    }
+    return {**record_to_plain(trade), **bars}
+
+
 def result_to_plain(result: "BacktestResult") -> dict[str, Any]:
     """Return a backtest result as plain data."""
+    bar_ns = interval_ns(result.config.interval)
     plain: dict[str, Any] = {}
     for name in result.__struct_fields__:
         value = getattr(result, name)
-        if isinstance(value, list) and value and isinstance(value[0], Record):
+        if name == "trades":
+            plain[name] = [trade_to_plain(t, bar_ns) for t in value]
+        elif isinstance(value, list) and value and isinstance(value[0], Record):
             plain[name] = [record_to_plain(r) for r in value]
         else:
             plain[name] = msgspec.to_builtins(value)
