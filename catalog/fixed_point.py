@@ -15,8 +15,10 @@ WORD_BYTES = 16
 MAX_UNITS = 2**53
 """Largest number of units taken: above it a float64 cannot tell neighbours apart."""
 
+_WORD_MAX = 2**64 - 1
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
+_EXACT_HIGH = np.uint64(2**21)
 
 type Int64s = NDArray[np.int64]
 type Words = NDArray[np.uint64]
@@ -29,7 +31,7 @@ def encode(units: Int64s, precision: int) -> Words:
     Parameters
     ----------
     units : ndarray of int64, shape (n,)
-        Non-negative.
+        Non-negative, at most `MAX_UNITS`.
     precision : int
         Digits after the point, 0 to 16.
 
@@ -40,15 +42,15 @@ def encode(units: Int64s, precision: int) -> Words:
 
     """
     factor = 10 ** (SCALE_DIGITS - precision)
-    factor_low, factor_high = np.uint64(factor & 0xFFFFFFFF), np.uint64(factor >> 32)
-    value = units.astype(np.uint64)
-    value_low, value_high = value & _LOW, value >> _HALF
-    low_low, low_high = value_low * factor_low, value_low * factor_high
-    high_low, high_high = value_high * factor_low, value_high * factor_high
-    middle = (low_low >> _HALF) + (low_high & _LOW) + (high_low & _LOW)
     words = np.empty((len(units), 2), dtype=np.uint64)
-    words[:, 0] = (low_low & _LOW) | (middle << _HALF)
-    words[:, 1] = high_high + (low_high >> _HALF) + (high_low >> _HALF) + (middle >> _HALF)
+    words[:, 0] = units.astype(np.uint64) * np.uint64(factor)
+    if len(units) and units.max() > _WORD_MAX // factor:
+        # The low word is the product modulo 2^64; what a float estimate of the whole leaves beside it is the high word,
+        # off by far less than one half (the product is below 2^106, the estimate's error below 2^-10 of a high word).
+        estimate = units.astype(np.float64) * (float(factor) / 2.0**64)
+        words[:, 1] = np.rint(estimate - words[:, 0].astype(np.float64) / 2.0**64)
+    else:
+        words[:, 1] = 0
     return words
 
 
@@ -82,10 +84,36 @@ def decode(words: Words, precision: int) -> tuple[Int64s, NDArray[np.bool_]]:
     return units, whole
 
 
-def to_float(units: Int64s, precision: int) -> NDArray[np.float64]:
+def to_float(units: Int64s | NDArray[np.float64], precision: int) -> NDArray[np.float64]:
     """
     Return `units` as float64, bit-equal to ``float()`` of the Nautilus price or quantity.
 
     The engine divides the stored integer, rounded to float64, by 1e16; the product below is that integer rounded once.
     """
     return (units.astype(np.float64) * 10.0 ** (SCALE_DIGITS - precision)) / 10.0**SCALE_DIGITS
+
+
+def stored_floats(words: Words, precision: int) -> NDArray[np.float64] | None:
+    """
+    Return stored numbers as :func:`to_float` of their units, without the units; None when one is not whole.
+
+    Parameters
+    ----------
+    words : ndarray of uint64, shape (n, 2)
+        Low and high words.
+    precision : int
+        Digits after the point, 0 to 16.
+
+    """
+    if len(words) == 0:
+        return np.empty(0)
+    low, high = words[:, 0], words[:, 1]
+    if high.max() < _EXACT_HIGH:
+        # Both summands are exact floats, so the sum is the 128-bit integer rounded once, as the engine rounds it.
+        top = ((high << _HALF) | (low >> _HALF)).astype(np.float64)
+        floats = (top * 2.0**32 + (low & _LOW).astype(np.float64)) / 10.0**SCALE_DIGITS
+        units = np.rint(floats * 10.0**precision)
+        if units.max() <= MAX_UNITS // 4 and (to_float(units, precision) == floats).all():
+            return floats
+    exact, whole = decode(words, precision)
+    return to_float(exact, precision) if whole.all() else None

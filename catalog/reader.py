@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catalog import store
-from catalog.fixed_point import WORD_BYTES, Words, decode, to_float
+from catalog.fixed_point import WORD_BYTES, Words, stored_floats
 from catalog.instruments import bar_type_text, instrument_id_text, interval_ns
 from strategies.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_BAR_COLUMNS = ["open", "high", "low", "close", "volume", "ts_event"]
 
 type Floats = NDArray[np.float64]
 type Int64s = NDArray[np.int64]
@@ -86,13 +88,16 @@ def load_bars(
         Propagate: the catalog holds no such series, or none of its bars lies in the range; names the remedy.
 
     """
-    table = _bars(catalog, symbol, interval, None)
-    open_time = _times(table, "ts_event") - interval_ns(interval)
+    step = interval_ns(interval)
+    span = (None if start_ns is None else start_ns + step, None if end_ns is None else end_ns + step)
+    table = _bars(catalog, symbol, interval, _BAR_COLUMNS, span)
+    open_time = _times(table, "ts_event") - step
     rows = _range(open_time, start_ns, end_ns)
     if rows.start == rows.stop:
+        first, last, _ = coverage(catalog, symbol, interval)
         raise DataError(
             f"{catalog}: {symbol} {interval}: no bar opens in [{_iso(start_ns)}, {_iso(end_ns)}); the catalog holds "
-            f"{_iso(int(open_time[0]))} to {_iso(int(open_time[-1]))}: ingest the missing range or choose another one"
+            f"{_iso(first)} to {_iso(last)}: ingest the missing range or choose another one"
         )
     metadata = table.schema.metadata
     precision, size = int(metadata[b"price_precision"]), int(metadata[b"size_precision"])
@@ -177,7 +182,7 @@ def data_hash(
 def words(column: "pa.ChunkedArray") -> Words:
     """Return a column of 16-byte numbers as uint64 words, shape (n, 2)."""
     chunks = [np.frombuffer(c.buffers()[1], np.uint64)[2 * c.offset : 2 * (c.offset + len(c))] for c in column.chunks]
-    flat = np.concatenate(chunks) if chunks else np.empty(0, np.uint64)
+    flat = chunks[0] if len(chunks) == 1 else np.concatenate([np.empty(0, np.uint64), *chunks])
     return flat.reshape(-1, WORD_BYTES // 8)
 
 
@@ -190,8 +195,14 @@ def rates(table: "pa.Table") -> Floats:
     return np.asarray(text.cast(pa.float64()).to_numpy(), dtype=np.float64)
 
 
-def _bars(catalog: Path, symbol: str, interval: str, columns: list[str] | None) -> "pa.Table":
-    table = store.read_table(catalog, store.BARS, bar_type_text(symbol, interval), columns)
+def _bars(
+    catalog: Path,
+    symbol: str,
+    interval: str,
+    columns: list[str],
+    span: tuple[int | None, int | None] = (None, None),
+) -> "pa.Table":
+    table = store.read_table(catalog, store.BARS, bar_type_text(symbol, interval), columns, span)
     if table is None:
         raise DataError(
             f"{catalog}: no {interval} bars of {symbol}: run `python -m catalog.sample --catalog {catalog}` or "
@@ -205,10 +216,10 @@ def _times(table: "pa.Table", name: str) -> Int64s:
 
 
 def _floats(table: "pa.Table", name: str, rows: slice, precision: int) -> Floats:
-    units, whole = decode(words(table[name])[rows], precision)
-    if not whole.all():
+    floats = stored_floats(words(table[name])[rows], precision)
+    if floats is None:
         raise DataError(f"column {name}: a stored number has more than {precision} digits; ingest the series again")
-    return to_float(units, precision)
+    return floats
 
 
 def _range(times: Int64s, start_ns: int | None, end_ns: int | None) -> slice:

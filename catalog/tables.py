@@ -115,7 +115,7 @@ def _tick_units(text: str) -> int:
 
 
 def _stored(column: Words) -> pa.Array:
-    return pa.Array.from_buffers(pa.binary(WORD_BYTES), len(column), [None, pa.py_buffer(column.tobytes())])
+    return pa.Array.from_buffers(pa.binary(WORD_BYTES), len(column), [None, pa.py_buffer(column)])
 
 
 def _bar_schema(grid: Grid, interval: str) -> pa.Schema:

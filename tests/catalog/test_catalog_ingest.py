@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from catalog import csv_files
+from catalog import checks, csv_files
 from catalog.checks import Grid, read_funding, read_klines
 from catalog.ingest import main
 from catalog.instruments import DEFAULT_PATH, interval_ns
@@ -549,9 +549,40 @@ def test_the_fast_reader_and_the_careful_one_agree_on_any_damage(
 
     fast = outcome()
     with monkeypatch.context() as patched:
+        patched.setattr(csv_files.CsvFile, "floats", lambda _: None)
+        exact = outcome()
         patched.setattr(csv_files.CsvFile, "_fast", csv_files.CsvFile._slow)
         careful = outcome()
-    assert fast == careful
+    assert fast == exact == careful
+
+
+@given(
+    units=st.lists(st.integers(1, 2**53), min_size=1, max_size=6),
+    extra=st.sampled_from(["", "0", "00000000", "5", "0001", "0000000001", "000000000001"]),
+    precision=st.integers(0, 8),
+)
+def test_floats_are_taken_only_where_they_tell_the_same_as_the_decimals(
+    units: list[int], extra: str, precision: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cells = []
+    for value in units:
+        digits = f"{value:0{precision + 1}d}"
+        whole, rest = digits[: len(digits) - precision], digits[len(digits) - precision :] + extra
+        cells.append(f"{whole}.{rest}" if rest else whole)
+    path = tmp_path_factory.mktemp("floats") / "a.csv"
+    path.write_text("\n".join(f"{START_MS + i * STEP_MS},{c},{c},{c},{c},{c}" for i, c in enumerate(cells)))
+    grid, file = Grid("XRPUSDT", precision, precision, 1), csv_files.CsvFile(path, csv_files.KLINES)
+    quick = checks._quick_klines(file, grid)
+    try:
+        exact, all_whole = checks._exact_klines(file.rows()[1], grid)
+    except DataError:
+        assert quick is None
+        return
+    if max(units) <= 2**38 and extra.strip("0") == "":
+        assert quick is not None
+    if quick is not None:
+        assert all_whole.all()
+        assert quick[1].tolist() == exact.tolist()
 
 
 def test_the_command_prints_one_line_per_file_and_a_summary(

@@ -1,5 +1,6 @@
 """Arrays equal the engine's floats; ranges, coverage, hash; what Nautilus writes and what we write are one format."""
 
+import functools
 import shutil
 from collections.abc import Callable
 from decimal import Decimal
@@ -13,7 +14,7 @@ from nautilus_trader.model.objects import Price, Quantity
 from nautilus_trader.persistence.catalog.parquet import ParquetDataCatalog
 
 from catalog import store
-from catalog.instruments import bar_type, instrument_id, interval_ns
+from catalog.instruments import bar_type, bar_type_text, instrument_id, interval_ns
 from catalog.reader import coverage, data_hash, load_bars, load_funding
 from catalog.writer import ingest_funding, ingest_klines
 from strategies.errors import DataError
@@ -173,3 +174,27 @@ def test_funding_before_the_range_counts_because_the_first_bar_sees_it(
         changed = data_hash(filled, ["XRPUSDT"], "15m", start, end) != before
         assert changed == (index == 1)
         ingest_funding([write_csv(funding_rows(12), "rates.csv")], catalog=filled, symbol="XRPUSDT", replace=True)
+
+
+def test_a_range_reads_only_the_row_groups_it_needs(
+    catalog: Path, write_csv: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "ROWS_PER_GROUP", 7)
+    monkeypatch.setattr(store, "parquet_options", functools.partial(store.parquet_options, rows_per_group=7))
+    ingest_klines([write_csv(rows(100), header=HEADER)], catalog=catalog, symbol="XRPUSDT", interval="15m")
+    everything = load_bars(catalog, "XRPUSDT", "15m")
+    identifier = bar_type_text("XRPUSDT", "15m")
+    for first in range(-3, 104, 5):
+        for last in range(first + 1, 106, 4):
+            start, end = START + first * STEP, START + last * STEP
+            inside = (everything.open_time >= start) & (everything.open_time < end)
+            if not inside.any():
+                with pytest.raises(DataError, match="the catalog holds 2025-03-05T00:00:00Z to"):
+                    load_bars(catalog, "XRPUSDT", "15m", start, end)
+                continue
+            part = load_bars(catalog, "XRPUSDT", "15m", start, end)
+            assert part.open_time.tolist() == everything.open_time[inside].tolist()
+            assert part.volume.tolist() == everything.volume[inside].tolist()
+            table = store.read_table(catalog, store.BARS, identifier, ["ts_init"], (start + STEP, end + STEP))
+            assert table is not None
+            assert table.num_rows < len(part) + 14
