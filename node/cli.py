@@ -77,5 +77,10 @@ def main(argv: list[str] | None = None) -> int:
     )
 
 
+def command() -> None:
+    """Run as the installed ``argonaut``."""
+    run_command(main)
+
+
 if __name__ == "__main__":
     run_command(main)

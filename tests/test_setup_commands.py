@@ -153,7 +153,16 @@ class TestNodeConfiguration:
         assert line.startswith(f"error: {path}: ")
         assert message in line
 
-    @pytest.mark.parametrize("environment", ["live", "testnet", "demo"])
+    def test_real_money_is_refused_without_an_examination(self, changed, tmp_path):
+        path = changed("environment: venue", "environment: live")
+        result = run(
+            "node.live", "--config", path, "--journal", f"sqlite:///{tmp_path}/j.sqlite",
+            environment={"BINANCE_API_KEY": "k" * 64, "BINANCE_API_SECRET": "s" * 64, "CONFIRM_LIVE": "YES"},
+        )  # fmt: skip
+        assert "environment: live: not examined yet" in one_line(result)
+        assert not (tmp_path / "j.sqlite").exists()
+
+    @pytest.mark.parametrize("environment", ["testnet", "demo"])
     def test_a_real_account_is_refused(self, environment, changed, tmp_path):
         path = changed("environment: venue", f"environment: {environment}")
         result = run(
