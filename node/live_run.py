@@ -111,11 +111,12 @@ class _LiveRun:
         self._operations.claim()
         journal = open_journal(self._config.journal, on_failure=self._journal_failed)
         try:
+            settings = self._environment.settings(self._session)
+            await self._preflight(settings)
+            # Only a node that may run binds the journal: a start that fails must not set a good one aside.
             set_aside = journal.bind_session(self._session.id, replaceable=self._environment.replaceable)
             self._know_start_balance(journal)
             self._operations.open(journal)
-            settings = self._environment.settings(self._session)
-            await self._preflight(settings)
             node = self._build(await self._restore(journal, settings), settings)
             journal.attach(node.kernel.msgbus)
             self._operations.attach(node)
