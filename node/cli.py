@@ -22,6 +22,7 @@ COMMANDS = {
     "rearm": "clear kill switches",
     "stop": "end the node; its stops stay at the venue (with --flatten: close everything first)",
     "doctor": "examine account, configuration and machine",
+    "reconcile": "compare the venue with the journal; cancel orphans (not with --dry-run)",
 }
 
 
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--who", metavar="NAME", help="who gives the command, for the journal (default: the user's name)")
     p.add_argument("--flatten", action="store_true", help="with stop: close every position first")
     p.add_argument("--direct", action="store_true", help="with flatten or kill: do not ask the node, act at the venue")
+    p.add_argument("--dry-run", action="store_true", help="with reconcile: change nothing at the venue")
     p.add_argument("--json", action="store_true", help="print JSON")
     return p
 
@@ -47,6 +49,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command."""
     args = parser().parse_args(argv)
+    if args.command == "reconcile":
+        from node import reconcile  # noqa: PLC0415 - keeps --help fast
+
+        options = ["--config", str(args.config), *(["--venue-url", args.venue_url] if args.venue_url else [])]
+        return reconcile.main([*options, *(["--dry-run"] if args.dry_run else []), *(["--json"] if args.json else [])])
     import asyncio  # noqa: PLC0415 - keeps --help fast
 
     from node.config import load_config  # noqa: PLC0415
