@@ -42,15 +42,16 @@ def main() -> int:
 async def _serve(config: "PaperConfig") -> int:
     from catalog.instruments import DEFAULT_PATH, find, load_instruments  # noqa: PLC0415
     from node.paper.market import LiveFeed, Mirror  # noqa: PLC0415
-    from node.paper.state import Keeper, read_state, restore  # noqa: PLC0415
+    from node.paper.state import seen_of  # noqa: PLC0415
     from node.paper.upstream import upstream_of  # noqa: PLC0415
     from node.venue.app import Server  # noqa: PLC0415
     from node.venue.feed import interval_ms  # noqa: PLC0415
     from node.venue.instruments import instrument_of  # noqa: PLC0415
+    from node.venue.state import Keeper, restore  # noqa: PLC0415
     from node.venue.venue import Venue  # noqa: PLC0415
 
     path = Path(config.state)
-    state = read_state(path)
+    seen = seen_of(path)
     specs = load_instruments(DEFAULT_PATH)
     instruments = {s: instrument_of(find(specs, s, str(DEFAULT_PATH)), config.execution) for s in config.symbols}
     upstream = upstream_of(config)
@@ -62,37 +63,37 @@ async def _serve(config: "PaperConfig") -> int:
     except BaseException:
         await upstream.stop()
         raise
-    step = interval_ms(config.interval)
     # A restart takes up where the books end: bars that closed meanwhile are walked, so what they reached is hit.
-    seen_ms = max(rows[-1].open_ms for rows in bars.values()) + step if state is None else state.market_ms
+    step = interval_ms(config.interval)
+    newest_ms = max(rows[-1].open_ms for rows in bars.values()) + step
+    start_ms, market_ms = (newest_ms, newest_ms) if seen is None else seen
     feed = LiveFeed(
         instruments,
-        {s: [b for b in rows if b.open_ms + step <= seen_ms] for s, rows in bars.items()},
+        {s: [b for b in rows if b.open_ms + step <= market_ms] for s, rows in bars.items()},
         config.interval,
-        seen_ms,
-        {s: [row for row in rows if state is None or row[0] <= state.market_ms] for s, rows in funding.items()},
+        start_ms,
+        {s: [row for row in rows if row[0] <= market_ms] for s, rows in funding.items()},
     )
     venue = Venue(config.venue(), instruments, feed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    restore(venue, path)
+    venue.keeper = Keeper(venue, path)
     mirror = Mirror(venue, feed)
-    if state is not None:
-        restore(venue, state)
-        for symbol in config.symbols:
-            mirror.catch_up(symbol, [b for b in bars[symbol] if b.open_ms + step > seen_ms])
     for symbol in config.symbols:
+        mirror.catch_up(symbol, [b for b in bars[symbol] if b.open_ms + step > market_ms])
         venue.engine.set_price(symbol, prices[symbol])
-    keeper = Keeper(path, venue)
+    venue.keep()
     server = Server(venue)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, venue.stopping.set)
     await server.start()
-    keeper.start()
     upstream.start(mirror, {s: rows[-1].open_ms for s, rows in bars.items()})
     print(json.dumps(server.urls()), flush=True)
     await venue.stopping.wait()
     await upstream.stop()
     await server.stop()
-    keeper.stop()
+    venue.keep()
     return 0
 
 

@@ -23,8 +23,8 @@ class LiveFeed(Feed):
         Finished bars by symbol, ascending.
     interval : str
         Interval of `bars`.
-    now_ms : int
-        UTC ms, after the last bar's close.
+    start_ms : int
+        UTC ms when the account was opened.
     funding : Mapping[str, Sequence[tuple[int, Decimal]]]
         Settlements so far by symbol, ascending.
 
@@ -35,12 +35,14 @@ class LiveFeed(Feed):
         instruments: Mapping[str, Instrument],
         bars: Mapping[str, Sequence[Bar]],
         interval: str,
-        now_ms: int,
+        start_ms: int,
         funding: Mapping[str, Sequence[tuple[int, Decimal]]],
     ) -> None:
         owned = {symbol: list(rows) for symbol, rows in bars.items()}
-        super().__init__(instruments, owned, interval, now_ms, funding)
+        super().__init__(instruments, owned, interval, start_ms, funding)
         self._owned = owned
+        for series in self.series.values():
+            series.visible = series.first = len(series.bars)
 
     def append(self, symbol: str, bar: Bar) -> bool:
         """Add a finished bar; False for one that is known or older than the newest (a duplicate of a reconnect)."""
@@ -100,8 +102,16 @@ class Mirror:
     def _trade(self, stream: str, data: dict[str, Any]) -> None:
         symbol = data["s"]
         self.trades += 1
-        self._venue.engine.set_price(symbol, Decimal(data["p"]))
+        self._move(symbol, Decimal(data["p"]))
         self._venue.markets.publish(stream, data)
+
+    def _move(self, symbol: str, price: Decimal) -> None:
+        """Move the price; what that did to the account is kept before any socket is written to."""
+        books = self._venue.books
+        before = (len(books.fills), len(books.timeline), len(books.orders))
+        self._venue.engine.set_price(symbol, price)
+        if (len(books.fills), len(books.timeline), len(books.orders)) != before:
+            self._venue.keep()
 
     def _kline(self, stream: str, data: dict[str, Any]) -> None:
         k = data["k"]
@@ -115,7 +125,7 @@ class Mirror:
         self.bars += 1
         self._venue.clock.advance(bar.open_ms + self._feed.step_ms)
         # Trades and candles travel on lines of their own: what a late or lost trade would have reached, the candle has.
-        self._venue.engine.set_price(symbol, bar.close)
+        self._move(symbol, bar.close)
         self._venue.markets.publish_closed_kline(stream, data)
 
     def catch_up(self, symbol: str, bars: Sequence[Bar]) -> int:
@@ -131,6 +141,8 @@ class Mirror:
             self._venue.clock.advance(bar.open_ms + self._feed.step_ms)
             self._venue.engine.walk(symbol, self._feed.path(symbol, len(self._feed.series[symbol].bars) - 1))
             walked += 1
+        if walked:
+            self._venue.keep()
         return walked
 
     def settle(self, symbol: str, time_ms: int, rate: Decimal, mark: Decimal | None) -> bool:
@@ -140,6 +152,7 @@ class Mirror:
         price = mark if mark is not None else self._venue.engine.prices.get(symbol)
         if price is not None:
             self._venue.engine.settlement.fund(symbol, rate, price)
+            self._venue.keep()
         return True
 
 
