@@ -78,6 +78,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: dict[str, int]
     incidents_by_code: dict[str, int]
     worst_naked_secs: float
+    worst_naked_secs_node: float = 0.0
     positions: dict[str, str]
     checks: list[Check]
     signals: list[dict[str, Any]]
@@ -131,6 +132,7 @@ def summarize(
         verdicts=dict(sorted(Counter(f"{v.gate}:{v.reason}" for v in verdicts).items())),
         incidents_by_code=dict(sorted(Counter(i.code for i in journal.incidents()).items())),
         worst_naked_secs=worst,
+        worst_naked_secs_node=view.worst_naked_secs,
         positions=view.positions,
         checks=checks,
         signals=[record_to_plain(r) for r in journal.signals()],
@@ -282,6 +284,10 @@ def print_summary(summary: Summary, out: TextIO) -> None:
     console.print(
         f"  wallet {summary.wallet:,.2f} USDT ({summary.net_pnl:+,.2f}): realised {summary.realized:+,.2f}, "
         f"fees {summary.fees:,.2f}, funding {summary.funding_paid:+,.2f}; unrealised {summary.unrealized:+,.2f}"
+    )
+    console.print(
+        f"  longest time without a full stop: {summary.worst_naked_secs * 1000:.0f} ms by the venue's books, "
+        f"{summary.worst_naked_secs_node * 1000:.0f} ms as the node saw it"
     )
     open_positions = {s: q for s, q in summary.positions.items() if Decimal(q) != 0}
     if open_positions:

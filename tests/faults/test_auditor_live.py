@@ -4,6 +4,7 @@ A whole node whose user stream loses what a person does: only the auditor can fi
 The invariants: never naked; the node's position is the venue's or entries stop and say why.
 """
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -72,3 +73,42 @@ def test_a_stop_taken_away_unheard_is_placed_again_and_a_foreign_trade_stops_ent
     grown = run.until(lambda b: covered(b, run.symbol), what="a stop for the grown position", secs=REPAIR_SECS)
     assert sum(float(s["quantity"]) for s in live_stops(grown, run.symbol)) >= 2 * abs(float(before))
     _until(lambda: "ENTRIES_RELEASED" in _incidents(run), "entries go on when node and venue agree again")
+
+
+def test_reconcile_by_hand_beside_a_running_node(run: Run) -> None:
+    run.start()
+    run.to_position()
+
+    def reconcile(*options: str) -> tuple[int, str]:
+        result = run.demo.run(
+            "node.reconcile", "--config", str(run.demo.config), "--venue-url", run.venue_url, *options
+        )
+        return result.returncode, result.stdout + result.stderr
+
+    code, text = reconcile()
+    assert (code, text.startswith("no differences")) == (0, True), text
+
+    stop = live_stops(run.books(), run.symbol)[0]
+    price = str(stop["trigger_price"])
+    side, kind = ("BUY", "LIMIT") if stop["side"] == "SELL" else ("SELL", "LIMIT")
+    run.control(
+        "order",
+        params={
+            "symbol": run.symbol,
+            "side": side,
+            "type": kind,
+            "timeInForce": "GTC",
+            "quantity": stop["quantity"],
+            "price": price,
+        },
+    )
+    code, text = reconcile("--dry-run", "--json")
+    found = json.loads(text)
+    assert code == 1, text
+    assert found["clean"] is False
+    assert [(d["kind"], d["harmless"]) for d in found["differences"]] == [("foreign_order", False)]
+    assert found["differences"][0]["remedy"]
+
+    missing = run.demo.run("node.reconcile", "--config", str(run.demo.config))
+    assert missing.returncode == 2
+    assert "--venue-url" in missing.stderr
