@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from aiohttp import WSMsgType, web
 
-from node.venue import control, rest_account, rest_orders, rest_public, rest_settings, security, ws_api
+from node.venue import control, rest_account, rest_orders, rest_public, rest_settings, rest_statistics, security, ws_api
 from node.venue.config import VenueConfig
 from node.venue.endpoints import Endpoint, EndpointTable
 from node.venue.errors import NOT_FOUND_BODY, ApiError, error
@@ -31,7 +31,7 @@ class VenueApp:
     def __init__(self, venue: Venue) -> None:
         self.venue = venue
         self._table = EndpointTable()
-        for module in (rest_public, rest_orders, rest_account, rest_settings):
+        for module in (rest_public, rest_orders, rest_account, rest_settings, rest_statistics):
             module.register(self._table)
 
     def application(self) -> web.Application:

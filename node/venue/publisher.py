@@ -5,6 +5,7 @@ from collections import Counter
 from decimal import Decimal
 from typing import Any
 
+from node.venue.books import Order
 from node.venue.feed import Bar, Feed
 from node.venue.instruments import Instrument
 from node.venue.matching import MatchingEngine
@@ -13,6 +14,7 @@ from node.venue.streams import MarketStreams
 LEVELS = 20
 LOTS = 1000
 DAY_MS = 86_400_000
+_IDS_PER_UPDATE = 3
 
 _PARTIAL_DEPTH = re.compile(r"@depth(5|10|20)\b")
 _MINI_FIELDS = {
@@ -58,13 +60,14 @@ class Publisher:
             if at != symbol:
                 continue
             self._trades += 1
-            self._updates[symbol] += 1
+            self._updates[symbol] += _IDS_PER_UPDATE
             if trade in streams:
                 self._markets.publish(trade, self.trade_event(symbol, price))
             if single in streams:
                 self._markets.publish(single, self.single_trade_event(symbol, price))
-            if quote in streams:
-                self._markets.publish(quote, self.quote_event(symbol, price))
+            for stream in (quote, "!bookTicker"):
+                if stream in streams:
+                    self._markets.publish(stream, self.quote_event(symbol, price))
             for stream in depth:
                 self._markets.publish(stream, self.depth_event(symbol, stream, before, price))
             before = self._published[symbol] = price
@@ -84,16 +87,21 @@ class Publisher:
             "E": now,
             "T": now,
             "s": symbol,
-            "U": self._updates[symbol],
+            "U": self._updates[symbol] - _IDS_PER_UPDATE + 1,
             "u": self._updates[symbol],
-            "pu": self._updates[symbol] - 1,
+            "pu": self._updates[symbol] - _IDS_PER_UPDATE,
             "b": [list(row) for row in bids.items()],
             "a": [list(row) for row in asks.items()],
         }
 
     def update_id(self, symbol: str) -> int:
-        """Return the number of the newest book update, as REST depth prints it."""
-        return self._updates[symbol]
+        """
+        Return the number of the book as REST depth prints it: one beyond the newest update.
+
+        So the next update of a depth stream spans it (``U <= lastUpdateId <= u``), as clients demand of the first one
+        they apply, also when the market stood still between snapshot and stream.
+        """
+        return self._updates[symbol] + 1
 
     def closed(self, symbol: str, bar: Bar) -> None:
         """Publish a finished bar, then the mark price at its close."""
@@ -102,19 +110,24 @@ class Publisher:
         self._markets.publish_closed_kline(stream, self._feed.kline_event(symbol, bar, now, closed=True))
         self.longer_bars(symbol, bar, now)
         self.mark(symbol)
+        self.marks()
         self.day(symbol, now)
 
     def day(self, symbol: str, now: int) -> None:
         """Publish the statistics of the last 24 hours of market time, if anyone listens."""
         streams = self._markets.streams()
         full, small = f"{symbol.lower()}@ticker", f"{symbol.lower()}@miniTicker"
-        if full not in streams and small not in streams:
+        if not {full, small, "!ticker@arr", "!miniTicker@arr"} & streams:
             return
         row = day_statistics(self._feed, self._engine, symbol)
         short = {name: row[key] for name, key in _MINI_FIELDS.items()}
-        self._markets.publish(small, {"e": "24hrMiniTicker", "E": now, "s": symbol, **short})
+        mini = {"e": "24hrMiniTicker", "E": now, "s": symbol, **short}
+        self._markets.publish(small, mini)
+        self._markets.publish("!miniTicker@arr", [mini])
         rest = {name: row[key] for name, key in _TICKER_FIELDS.items()}
-        self._markets.publish(full, {"e": "24hrTicker", "E": now, "s": symbol, **short, **rest})
+        event = {"e": "24hrTicker", "E": now, "s": symbol, **short, **rest}
+        self._markets.publish(full, event)
+        self._markets.publish("!ticker@arr", [event])
 
     def longer_bars(self, symbol: str, bar: Bar, now: int) -> None:
         """Publish the longer klines that `bar` completes, if anyone listens."""
@@ -133,14 +146,45 @@ class Publisher:
         bar = self._feed.last_public(symbol)
         streams = self._markets.streams()
         names = [n for n in (f"{symbol.lower()}@markPrice", f"{symbol.lower()}@markPrice@1s") if n in streams]
-        everyone = [n for n in ("!markPrice@arr", "!markPrice@arr@1s") if n in streams]
-        if bar is None or not (names or everyone):
+        if bar is None or not names:
             return
         event = self.mark_event(symbol, bar.close)
         for name in names:
             self._markets.publish(name, event)
-        for name in everyone:
-            self._markets.publish(name, [event])
+
+    def marks(self) -> None:
+        """Publish all mark prices as one array, if anyone listens."""
+        streams = self._markets.streams()
+        names = [n for n in ("!markPrice@arr", "!markPrice@arr@1s") if n in streams]
+        if not names:
+            return
+        bars = {symbol: self._feed.last_public(symbol) for symbol in self._engine.instruments}
+        events = [self.mark_event(symbol, bar.close) for symbol, bar in bars.items() if bar is not None]
+        for name in names:
+            self._markets.publish(name, events)
+
+    def forced(self, order: Order) -> None:
+        """Publish a liquidation or ADL order on the forceOrder streams."""
+        text = self._engine.instruments[order.symbol]
+        event = {
+            "e": "forceOrder",
+            "E": order.updated_ms,
+            "o": {
+                "s": order.symbol,
+                "S": order.side,
+                "o": order.kind,
+                "f": order.time_in_force,
+                "q": text.quantity_text(order.quantity),
+                "p": text.price_text(order.price),
+                "ap": text.price_text(order.average),
+                "X": order.status,
+                "l": text.quantity_text(order.executed),
+                "z": text.quantity_text(order.executed),
+                "T": order.updated_ms,
+            },
+        }
+        for stream in (f"{order.symbol.lower()}@forceOrder", "!forceOrder@arr"):
+            self._markets.publish(stream, event)
 
     def mark_event(self, symbol: str, price: Decimal) -> dict[str, Any]:
         """

@@ -76,6 +76,7 @@ class Settlement:
         pays taker and liquidation fee; what its margin lacks the insurance fund covers: an isolated position never
         costs more than its margin, and the cross wallet ends at zero, not below.
         """
+        self.warn_if_needed()
         engine, books = self._engine, self._engine.books
         chosen = self._cross() if positions is None else positions
         isolated = next((p for p in chosen if p.isolated), None)

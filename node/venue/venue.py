@@ -98,6 +98,7 @@ class Venue:
         self.replay = Replay(config.replay, feed, self.engine, self.markets, self.users, self.session)
         self.stopping = asyncio.Event()
         self.replay.keep = self.keep
+        self.engine.settlement.on_forced = self.replay.publisher.forced
         self.permissions = config.permissions
         self.keys = keys_of(config)
         self.maintenance = False
@@ -179,3 +180,5 @@ class Venue:
             if self.faults.running.is_set():
                 for symbol in self.instruments:
                     self.replay.publisher.mark(symbol)
+                    self.replay.publisher.day(symbol, self.clock.wall_ms())
+                self.replay.publisher.marks()

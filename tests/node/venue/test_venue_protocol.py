@@ -314,7 +314,7 @@ async def test_market_events_satisfy_the_official_adapter(venue):
         last = update["u"]
         for side in book:
             book[side] |= dict(update[side])
-    assert rest["lastUpdateId"] == last
+    assert rest["lastUpdateId"] == last + 1, "the next update spans the snapshot"
     assert sorted([p, q] for p, q in book["b"].items() if float(q)) == sorted(rest["bids"])
     assert sorted([p, q] for p, q in book["a"].items() if float(q)) == sorted(rest["asks"])
 
