@@ -30,6 +30,7 @@ from nautilus_trader.model.data import Bar, FundingRateUpdate
 from nautilus_trader.risk.config import RiskEngineConfig
 from nautilus_trader.trading.config import ImportableStrategyConfig
 
+from actors.data_quality import DataQualityConfig as DataQualityActorConfig
 from actors.ledger import RestoredLedger
 from actors.ml_filter import MlFilterConfig
 from actors.recorder import RecorderConfig
@@ -38,7 +39,7 @@ from actors.risk_state import RestoredRisk
 from catalog.instruments import InstrumentSpec, bar_type, instrument_id, interval_ns, load_instruments
 from node.binance.config import INFLIGHT_CHECK_RETRIES, ArgonautDataClientConfig, ArgonautExecClientConfig
 from node.binance.side_data import FundingPollerConfig
-from node.config import NodeConfig
+from node.config import DataQualityConfig, NodeConfig
 from node.redis_link import RedisConfig, engine_configs
 from node.simulation.fills import RateFeeModelConfig, SlippageFillModelConfig
 from node.simulation.modules import FundingModuleConfig, LiquidationModuleConfig
@@ -142,9 +143,26 @@ def components(config: NodeConfig, mode: Mode) -> tuple[list[ImportableActorConf
             ),
         )
     )
+    if config.data_quality is not None:
+        actors.append(_data_quality(config, config.data_quality, mode))
     if mode.poller is not None:
         actors.append(_actor("node.binance.side_data:FundingPoller", mode.poller))
     return actors, [_strategy(config, symbol, mode) for symbol in config.symbols]
+
+
+def _data_quality(config: NodeConfig, section: DataQualityConfig, mode: Mode) -> ImportableActorConfig:
+    watched = DataQualityActorConfig(
+        component_id="DataQuality",
+        bar_types=tuple(bar_type(s, config.interval) for s in config.symbols),
+        jump_scales=section.jump_scales,
+        jump_floor=section.jump_floor,
+        release_bars=section.release_bars,
+        block_silence=section.block_silence,
+        stale_secs=section.stale_secs if mode.live and not mode.replay else None,
+        max_spread_bps=section.max_spread_bps,
+        raise_errors=not mode.live,
+    )
+    return _actor("actors.data_quality:DataQuality", watched)
 
 
 def _levels(config: NodeConfig, symbol: str) -> tuple[float, float]:
@@ -371,6 +389,8 @@ def trading_node_config(
             reconciliation_instrument_ids=[instrument_id(s) for s in config.symbols],
             generate_missing_orders=True,
             inflight_check_retries=INFLIGHT_CHECK_RETRIES,
+            inflight_check_interval_ms=500,
+            inflight_check_threshold_ms=1_000,  # an entry whose events were lost has no stop until it is asked about
             open_check_interval_secs=60.0,
             open_check_open_only=True,
             position_check_interval_secs=30.0,

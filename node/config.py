@@ -107,6 +107,33 @@ class RiskConfig(FrozenConfig, frozen=True):
     max_notional_per_order: Annotated[int, msgspec.Meta(ge=1)] = 1_000_000
 
 
+class DataQualityConfig(FrozenConfig, frozen=True):
+    """
+    When bars pause entries of their symbol. The whole section absent: not in the chain.
+
+    Attributes
+    ----------
+    jump_scales, jump_floor : float
+        A close-to-close return beyond so many median magnitudes and beyond this fraction of the price.
+    release_bars : int
+        Clean bars in a row that lift the pause.
+    block_silence : bool
+        A bar without volume pauses.
+    stale_secs : float or None
+        Wall seconds without a bar (live only, never in a replay).
+    max_spread_bps : float or None
+        Needs quotes.
+
+    """
+
+    jump_scales: Positive = 30.0
+    jump_floor: NonNegative = 0.03
+    release_bars: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 2
+    block_silence: bool = True
+    stale_secs: Positive | None = None
+    max_spread_bps: Positive | None = None
+
+
 class FeesConfig(FrozenConfig, frozen=True):
     """Fee rates as fractions of notional, written as strings so that they stay exact."""
 
@@ -168,7 +195,8 @@ class ExchangeConfig(FrozenConfig, frozen=True):
     leverage : int
         Set for every symbol at start and verified.
     recv_window_ms : int
-        How late the exchange may execute a request.
+        How late the exchange may execute a request. Also how long a stop without an answer stays in doubt, and the
+        position without one: no second stop is sent before.
     http_timeout_secs : int
         Time-out of every REST request.
     api_key_env, api_secret_env : str
@@ -185,7 +213,7 @@ class ExchangeConfig(FrozenConfig, frozen=True):
     """
 
     leverage: Leverage = 10
-    recv_window_ms: Annotated[int, msgspec.Meta(ge=1000, le=60000)] = 5000
+    recv_window_ms: Annotated[int, msgspec.Meta(ge=1000, le=60000)] = 2000
     http_timeout_secs: Annotated[int, msgspec.Meta(ge=1, le=60)] = 10
     api_key_env: str = "BINANCE_API_KEY"
     api_secret_env: str = "BINANCE_API_SECRET"  # noqa: S105 - the name of a variable, not a secret
@@ -240,6 +268,7 @@ class NodeConfig(FrozenConfig, frozen=True):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     gate: GateConfig = GateConfig()
     risk: RiskConfig = RiskConfig()
+    data_quality: DataQualityConfig | None = None
     backtest: BacktestConfig = BacktestConfig()
     exchange: ExchangeConfig = ExchangeConfig()
     redis: RedisConfig | None = None
