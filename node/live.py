@@ -24,6 +24,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--catalog", type=Path, metavar="DIR", help="parquet catalog (default: the configuration's)")
     p.add_argument("--journal", metavar="URL", help="journal database (default: the configuration's)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the summary to FILE")
+    p.add_argument(
+        "--flatten-on-stop", action="store_true", help="close every position when told to stop (else stops stay)"
+    )
     p.add_argument("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), help="log level of the node")
     return p
 
@@ -45,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     import uvloop  # noqa: PLC0415  # isort: skip
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        summary = runner.run(run_live(config, args.venue_url))
+        summary = runner.run(run_live(config, args.venue_url, flatten_on_stop=args.flatten_on_stop))
     print_summary(summary, sys.stdout)
     if args.json is not None:
         write_file(args.json, msgspec.json.format(msgspec.json.encode(summary), indent=1))
