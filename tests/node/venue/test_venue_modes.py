@@ -1,4 +1,4 @@
-"""Hedge mode, isolated margin, margin calls, ADL, delisting and the countdown, from the account's side and the books."""
+"""Hedge mode, isolated margin, margin calls, ADL, delisting and the countdown, at the wire and in the books."""
 
 import asyncio
 import time
