@@ -168,7 +168,14 @@ class LegState:
 
 
 def trailing_order(
-    fields: dict[str, Any], factory: Any, rule: VenueTrailing, plan: Plan, position: Position, *, at_once: bool
+    fields: dict[str, Any],
+    factory: Any,
+    rule: VenueTrailing,
+    plan: Plan,
+    position: Position,
+    tick: Decimal,
+    *,
+    at_once: bool,
 ) -> Any:
     """Return the venue-native trailing stop of `position`; `at_once`: its activation price lies behind the market."""
     activation = None
@@ -176,7 +183,7 @@ def trailing_order(
         entry = Decimal(repr(position.avg_px_open))
         profit = (entry - plan.stop.as_decimal()) * Decimal(repr(rule.activate_r))
         if (profit > 0) == (position.side == PositionSide.LONG):
-            activation = Price(entry + profit, plan.stop.precision)
+            activation = Price(((entry + profit) / tick).quantize(Decimal(1)) * tick, plan.stop.precision)
     return factory.trailing_stop_market(
         trailing_offset=(Decimal(repr(rule.callback)) * 10_000).quantize(Decimal(1)),
         trailing_offset_type=TrailingOffsetType.BASIS_POINTS,

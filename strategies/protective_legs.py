@@ -142,7 +142,8 @@ class ProtectiveLegs:
         if resting is None or resting.leaves_qty < position.quantity:
             fields = self._leg_fields(leg, position)
             factory = self._strategy.order_factory
-            self._submit(leg, trailing_order(fields, factory, rule, plan, position, at_once=leg.at_once))
+            tick = self._ours.instrument.price_increment.as_decimal()
+            self._submit(leg, trailing_order(fields, factory, rule, plan, position, tick, at_once=leg.at_once))
 
     def _leg_fields(self, leg: LegState, position: Position) -> dict[str, Any]:
         return {
