@@ -8,7 +8,7 @@ taken back, unless a person has paused meanwhile: a person's pause is a person's
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +23,7 @@ USER_STREAM = "user stream"
 VENUE = "venue"
 REDIS = "redis"
 
-STREAM_POLL_SECS = 0.25
+STREAM_POLL_SECS = 1.0
 STREAM_GRACE_SECS = 1.5
 """A reconnect within this time holds nothing up, s."""
 FAILURES_BEFORE_HOLD = 3
@@ -121,7 +121,7 @@ class HealthMonitor:
         What is told.
     rest : BinanceRest
         A client of its own: the line whose state is in question must not answer for itself.
-    stream_up : Callable[[], bool]
+    stream_up : Callable[[], Awaitable[bool]]
         Whether account events arrive.
     max_offset_ms : int
         Largest difference between our clock and the venue's.
@@ -137,7 +137,7 @@ class HealthMonitor:
         holds: EntryHolds,
         rest: BinanceRest,
         *,
-        stream_up: Callable[[], bool],
+        stream_up: Callable[[], Awaitable[bool]],
         max_offset_ms: int,
         clock_poll_secs: float,
         redis: RedisConfig | None = None,
@@ -196,7 +196,7 @@ class HealthMonitor:
     async def _watch_stream(self) -> None:
         down_since: float | None = None
         while True:
-            if self._stream_up():
+            if await self._stream_up():
                 down_since = None
                 self._holds.release(USER_STREAM)
             else:

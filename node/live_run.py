@@ -46,6 +46,7 @@ from strategies.records import FillRecord, FundingRecord
 _MILLI_NS = 1_000_000
 _DAY_NS = 86_400_000_000_000
 _START_GRACE_SECS = 20.0
+_GET_ATTEMPTS = 4
 _POLL_SECS = 0.02
 _FUNDING_SECS = 60.0
 _TRADER_POLL_SECS = 0.25
@@ -190,7 +191,7 @@ class _LiveRun:
         return HealthMonitor(
             self._holds,
             self._rest(settings),
-            stream_up=lambda: client.user_stream_up,
+            stream_up=client.user_stream_up,
             max_offset_ms=exchange.max_clock_offset_ms,
             clock_poll_secs=exchange.clock_poll_secs,
             redis=self._redis,
@@ -223,6 +224,7 @@ class _LiveRun:
             api_key=resolved.api_key,
             api_secret=resolved.api_secret,
             timeout_secs=settings.http_timeout_secs,
+            get_attempts=_GET_ATTEMPTS,
         )
 
     def _build(self, restored: tuple[RestoredRisk, RestoredLedger], settings: BinanceSettings) -> TradingNode:

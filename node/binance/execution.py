@@ -16,6 +16,7 @@ from nautilus_trader.adapters.binance.futures.enums import BinanceFuturesEventTy
 from nautilus_trader.adapters.binance.futures.schemas.user import BinanceFuturesAlgoOrderData
 from nautilus_trader.adapters.binance.http.error import BinanceError
 from nautilus_trader.core.datetime import millis_to_nanos
+from nautilus_trader.model.enums import OrderType
 from nautilus_trader.model.identifiers import ClientOrderId, VenueOrderId
 from nautilus_trader.model.orders import Order
 
@@ -24,6 +25,8 @@ from node.binance.funding import FundingReporter
 from node.binance.http import ArgonautBinanceHttpClient
 from node.binance.reconciliation import ReconcilingExecutionClient
 
+ANSWER = b'{"result":'
+"""How the answer to the question whether the stream is there begins; it is no event and is not counted."""
 FILL_DEADLINE_SECS = 2.0
 """How long the fill event of a stop may trail its FINISHED, s."""
 
@@ -99,6 +102,8 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
 
         Without it every new event type or reason is an ERROR, and an event that could not be read is lost.
         """
+        if raw.startswith(ANSWER):
+            return
         self.user_messages += 1
         try:
             kind = user_events.KIND.decode(raw).e
@@ -175,7 +180,8 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
 
         Without it a TRADE that precedes TRIGGERED is dropped: the node stays long while the venue is flat.
         """
-        data = self._decoder_futures_order_update.decode(raw).o
+        message = self._decoder_futures_order_update.decode(raw)
+        data = message.o
         client_order_id = ClientOrderId(data.c) if data.c else None
         venue_order_id = VenueOrderId(str(data.i))
         order = self._cache.order(client_order_id) if client_order_id is not None else None
@@ -183,6 +189,8 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
             if data.x == BinanceExecutionType.TRADE:
                 self.relink(order, venue_order_id)
             elif data.x == BinanceExecutionType.NEW and self._linked.get(client_order_id) == venue_order_id:
+                return
+            if data.x == BinanceExecutionType.EXPIRED and self._expire_trailing(order, millis_to_nanos(message.T)):
                 return
         if not (self._use_trade_lite and data.x == BinanceExecutionType.TRADE):
             data.handle_order_trade_update(self)
@@ -205,7 +213,28 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
             if data.X == BinanceOrderStatus.FINISHED and Decimal(data.aq or 0) > 0 and not order.is_closed:
                 self.start_work(self._finish(order, data, ts_event), "finish_algo_order")
                 return
+            if data.X == BinanceOrderStatus.EXPIRED and self._expire_trailing(order, ts_event):
+                return
         data.handle_algo_update(self, ts_event)
+
+    def _expire_trailing(self, order: Order, ts_event: int) -> bool:
+        """
+        Expire a trailing stop that expired.
+
+        Without it the event becomes an update: a trailing stop whose sibling was faster is believed open for ever, and
+        cancelled again and again.
+        """
+        if order.order_type != OrderType.TRAILING_STOP_MARKET:
+            return False
+        if not order.is_closed:
+            self.generate_order_expired(
+                strategy_id=order.strategy_id,
+                instrument_id=order.instrument_id,
+                client_order_id=order.client_order_id,
+                venue_order_id=order.venue_order_id,
+                ts_event=ts_event,
+            )
+        return True
 
     async def _finish(self, order: Order, data: BinanceFuturesAlgoOrderData, ts_event: int) -> None:
         executed = Decimal(data.aq or 0)

@@ -10,6 +10,7 @@ import asyncio
 from typing import Any
 
 from nautilus_trader.adapters.binance.http.error import BinanceError
+from nautilus_trader.core.nautilus_pyo3 import WebSocketClientError
 from nautilus_trader.execution.reports import ExecutionMassStatus
 
 from node.binance.data import CONNECT_DELAYS_SECS
@@ -22,6 +23,7 @@ RESYNC_LONGEST_DELAY_SECS = 30.0
 SNAPSHOT_ATTEMPTS = 5
 START_HOLD_SECS = 0.1
 STREAM_WATCH_SECS = 1.0
+STREAM_QUESTION = b'{"method":"LIST_SUBSCRIPTIONS","id":1}'
 
 
 class ReconcilingExecutionClient(ReportingExecutionClient):
@@ -67,12 +69,22 @@ class ReconcilingExecutionClient(ReportingExecutionClient):
                 task.cancel()
         await super()._disconnect()
 
-    @property
-    def user_stream_up(self) -> bool:
-        """Whether account events arrive: a socket that is connected and no recovery that has given up."""
+    async def user_stream_up(self) -> bool:
+        """
+        Return whether account events can arrive.
+
+        A socket that is being re-established still says that it is active; only sending tells. What is sent asks for
+        nothing but an answer, which :meth:`_handle_user_ws_message` leaves out.
+        """
         stream = self._ws_client
         socket = stream._stream_client  # noqa: SLF001 - upstream offers no other sign
-        return not stream._is_recovery_failed and socket is not None and socket.is_active()  # noqa: SLF001 - as above
+        if stream._is_recovery_failed or socket is None:  # noqa: SLF001 - as above
+            return False
+        try:
+            await asyncio.wait_for(socket.send_text(STREAM_QUESTION), STREAM_WATCH_SECS)
+        except (WebSocketClientError, TimeoutError):
+            return False
+        return True
 
     async def _watch_user_stream(self) -> None:
         """
