@@ -32,7 +32,7 @@ NO_SUCH_ORDER = -2013
 GRACE_SECS = 1.0
 """Waited beyond the receive window before "no such order" counts as final, s."""
 FIRST_LOOKUP_SECS = 0.2
-LAST_LOOKUP_SECS = 5.0
+LAST_LOOKUP_SECS = 1.0
 FAILED_LOOKUPS_BEFORE_INCIDENT = 5
 ABSENCES_BEFORE_REJECTED = 2
 

@@ -24,6 +24,7 @@ from strategies.errors import ConfigError, VenueError
 
 type Parameters = Mapping[str, str | int | bool | Decimal]
 
+_FIRST_RETRY_SECS = 0.25
 NO_ANSWER = 0
 _PKCS8_ED25519_HEADER = base64.b64decode("MC4CAQAwBQYDK2VwBCIEIA==")
 _UNKNOWN_CODES = frozenset({-1000, -1001, -1006, -1007})
@@ -78,6 +79,9 @@ class BinanceRest:
         Total time of one request, s.
     time_ms : Callable[[], int]
         Wall clock for signatures, ms.
+    get_attempts : int
+        How often a GET is sent in all while the venue gives no clear answer (5xx, -1007, transport error); doubling
+        waits from 0.25 s lie between. One hiccup must not end a start. Nothing but a GET is ever sent again.
 
     """
 
@@ -90,7 +94,9 @@ class BinanceRest:
         recv_window_ms: int = 5_000,
         timeout_secs: float = 10.0,
         time_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        get_attempts: int = 1,
     ) -> None:
+        self._get_attempts = get_attempts
         self._base_url = base_url.rstrip("/")
         self._api_key = api_key
         self._sign = _signer(api_secret) if api_secret else None
@@ -120,6 +126,13 @@ class BinanceRest:
 
     async def get(self, path: str, params: Parameters | None = None, *, signed: bool = False) -> Any:
         """Return the decoded answer of a GET. Error contract: propagate :class:`VenueRequestError`."""
+        for attempt in range(self._get_attempts - 1):
+            try:
+                return await self._request("GET", path, params, signed=signed)
+            except VenueRequestError as e:
+                if not e.outcome_unknown or e.retry_after_secs is not None:
+                    raise
+            await asyncio.sleep(_FIRST_RETRY_SECS * 2**attempt)
         return await self._request("GET", path, params, signed=signed)
 
     async def post(self, path: str, params: Parameters | None = None, *, signed: bool = True) -> Any:
