@@ -11,6 +11,7 @@ import json
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -93,12 +94,21 @@ class Run:
         self._down_since: float | None = None
         self.node: subprocess.Popen[bytes] | None = None
         self.venue: VenueProcess | None = None
+        self._module = [sys.executable, "-m", "node.live"]
         self._log = (self.directory / "node.log").open("ab")
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
-    def start(self, *, days: int = 4, venue: dict[str, Any] | None = None, node: dict[str, Any] | None = None) -> Self:
-        """Start the venue, paused, and the first node; `venue` and `node` replace keys of the configurations."""
+    def start(
+        self,
+        *,
+        days: int = 4,
+        venue: dict[str, Any] | None = None,
+        node: dict[str, Any] | None = None,
+        module: list[str] | None = None,
+    ) -> Self:
+        """Start the venue, paused, and the first node; `venue` and `node` replace keys, `module` the node's command."""
+        self._module = module or self._module
         first = FIRST_DAY + timedelta(days=self.seed % 10)
         self.demo.write(start=str(first), end=str(first + timedelta(days=days)))
         _override(self.demo.venue, venue or {})
@@ -113,11 +123,11 @@ class Run:
         assert self.venue is not None
         self.starts.append(time.time())
         self.node = subprocess.Popen(
-            self.demo.command(
-                "node.live",
-                *("--config", str(self.demo.config), "--venue-url", self.venue.url),
+            [
+                *self._module,
+                *("--config", str(self.demo.config), "--venue-url", self.venue_url),
                 *("--json", str(self.directory / "live.json")),
-            ),
+            ],
             cwd=ROOT,
             stdout=self._log,
             stderr=self._log,
@@ -127,6 +137,17 @@ class Run:
             if self._down_since is not None:
                 self.down.append((self._down_since, time.time()))
                 self._down_since = None
+
+    @property
+    def venue_url(self) -> str:
+        """HTTP address of the venue."""
+        assert self.venue is not None
+        return self.venue.url
+
+    def wait(self) -> int:
+        """Wait until the node has ended by itself; return its exit code."""
+        assert self.node is not None
+        return self.node.wait(PATIENCE_SECS)
 
     def kill(self) -> None:
         """Kill the node with SIGKILL."""

@@ -18,7 +18,7 @@ type Act = Callable[[Run], None]
 ENTRY = {"method": "POST", "path": "/fapi/v1/order$"}
 STOP = {"method": "POST", "path": "/fapi/v1/algoOrder$"}
 CRITICAL = "no critical incident"
-DECISION = "journal has the decision behind every entry"
+AUDITED = {"audit": {"in_replay": True, "interval_secs": 1.0}}
 
 
 @dataclass(frozen=True)
@@ -383,6 +383,8 @@ SCENARIOS: tuple[Scenario, ...] = (
             stop_hit(),
             no_orders_of_the_flat,
         ),
+        tolerates=frozenset({CRITICAL}),  # the auditor finds it, says so, and holds entries meanwhile
+        node=AUDITED,
     ),
     Scenario(
         "F17",
@@ -406,7 +408,6 @@ SCENARIOS: tuple[Scenario, ...] = (
                         "v1/userTrades",
                         "v1/leverage",
                         "v1/marginType",
-                        "v1/klines",
                     )
                 )
             ),

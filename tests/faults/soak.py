@@ -143,7 +143,9 @@ class Soak:
         status, code, mode = self.random.choice(_CODES)
         path = self.random.choice(("/fapi/v1/order$", "/fapi/v1/algoOrder$", "/fapi/v1/(order|algoOrder)$"))
         times = self.random.randint(1, 2)
-        self.run.control("fault", path=path, status=status, code=code, mode=mode, times=times, message="soak")
+        headers = {"Retry-After": "1"} if status == 429 else {}
+        what = {"status": status, "code": code, "mode": mode, "times": times, "headers": headers}
+        self.run.control("fault", path=path, message="soak", **what)
         self.run.step(self.random.randint(1, 6))
 
     def _resets(self) -> None:

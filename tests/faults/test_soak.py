@@ -17,7 +17,7 @@ def test_random_trouble(
 ) -> None:
     run = make_run(int(os.environ.get("ARGONAUT_SEED", "4")))
     try:
-        run.start(days=2 + cycles // 10)
+        run.start(days=2 + cycles // 4, node={"audit": {"in_replay": True, "interval_secs": 2.0}})
         report = Soak(run, int(os.environ.get("ARGONAUT_CYCLES", cycles))).play()
     finally:
         run.close()
