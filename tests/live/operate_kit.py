@@ -1,18 +1,22 @@
 """A venue with an open position, a node beside it, and everything a test of control needs to see."""
 
 import asyncio
+import io
 import os
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import redirect_stdout
 from typing import Any
 
 import aiohttp
 import yaml
 
+from node import cli
 from node.control.run_directory import RunDirectory
 from node.live_run import get_json
+from strategies.errors import ArgonautError
+from strategies.startup import EXIT_USAGE
 from tests.live.conftest import ROOT, Demo, VenueProcess
 
 
@@ -66,9 +70,15 @@ class Bench:
         self._processes.append(process)
         return process
 
-    def command(self, *arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run ``python -m node.cli`` to its end."""
-        return self.demo.run("node.cli", *arguments, "--config", str(config or self.demo.config))
+    def command(self, *arguments: str) -> tuple[int, str]:
+        """Give ``node.cli`` a command, in this process; return its exit code and what it printed."""
+        out = io.StringIO()
+        with redirect_stdout(out):
+            try:
+                code = cli.main([*arguments, "--config", str(self.demo.config)])
+            except ArgonautError as e:
+                return EXIT_USAGE, str(e)
+        return code, out.getvalue()
 
     def close(self) -> None:
         """End what still runs."""

@@ -24,26 +24,26 @@ def flat(bench: Bench) -> bool:
 
 
 def test_a_node_in_position_obeys_http_file_and_signal(bench: Bench) -> None:
-    node = bench.start("node.live")
+    node = bench.start("node.live", "--flatten-on-stop")
     held = bench.until_open()
 
     # Pause by signal, seen in the status; resume by HTTP.
     node.send_signal(signal.SIGUSR1)
 
     def latches() -> list[str]:
-        status = json.loads(bench.command("status", "--json").stdout)
+        status = json.loads(bench.command("status", "--json")[1])
         assert status["venue"]["positions"].keys() == held.keys()
         assert status["venue"]["naked"] == {}
         return status["control"]["latches"]
 
     eventually(lambda: "paused *" in latches(), 10)
-    assert bench.command("resume").stdout == "resume delivered\n"
+    assert bench.command("resume") == (0, "resume delivered\n")
     eventually(lambda: latches() == [], 10)
 
     # A mistake is one line.
-    wrong = bench.command("kill", "DOGEUSDT")
-    assert wrong.returncode == 2
-    assert "unknown symbol 'DOGEUSDT'" in wrong.stderr
+    code, line = bench.command("kill", "DOGEUSDT")
+    assert code == 2
+    assert "unknown symbol 'DOGEUSDT'" in line
     # Without the token the door stays shut.
     process = bench.directory.process()
     assert process is not None
@@ -61,7 +61,7 @@ def test_a_node_in_position_obeys_http_file_and_signal(bench: Bench) -> None:
     sys.stdout.write(f"kill → venue flat: {took * 1000:.0f} ms\n")
     assert took < 1.0
     eventually(lambda: flat(bench), 5)
-    eventually(lambda: latches_now(bench) == ["killed *"], 5)
+    eventually(lambda: bench.latches() == ["killed *"], 5)
 
     # No entry while it is latched, however long the replay goes on.
     fills = len(bench.books()["fills"])
@@ -77,37 +77,22 @@ def test_a_node_in_position_obeys_http_file_and_signal(bench: Bench) -> None:
     assert held
     node.send_signal(signal.SIGUSR2)
     eventually(lambda: flat(bench), 10)
-    eventually(lambda: latches_now(bench) == ["paused *"], 10)
+    eventually(lambda: bench.latches() == ["paused *"], 10)
 
-    # Stop ends it in good order.
-    assert bench.command("stop").returncode == 0
-    node.wait(30)
-    assert bench.directory.process() is None
-    said = [i["message"] for i in bench.incidents("control")]
-    assert [m.split(" by ")[0] for m in said] == ["pause", "resume", "kill", "rearm", "pause", "flatten", "stop"]
-    assert "kill by tester via http" in said
-    assert "pause by SIGUSR1 via signal" in said
-
-
-def latches_now(bench: Bench) -> list[str]:
-    beat = bench.directory.beat()
-    return [] if beat is None else beat.latches
-
-
-def test_sigterm_keeps_stops_and_flatten_on_stop_does_not(bench: Bench) -> None:
-    node = bench.start("node.live")
-    held = bench.until_open()
-    stops = len(bench.stops())
-    node.terminate()
-    node.wait(30)
-    assert bench.positions() == held
-    assert len(bench.stops()) == stops >= 2 * len(held)
-
-    node = bench.start("node.live", "--flatten-on-stop")
-    eventually(lambda: (b := bench.directory.beat()) and b.phase == "running" and b.pid == node.pid, 60)
-    node.terminate()
+    # Resumed it trades again; stop ends it in good order, flat because that was asked for at its start.
+    assert bench.command("resume")[0] == 0
+    bench.control(action="resume")
+    bench.until_open()
+    assert bench.command("stop")[0] == 0
     node.wait(30)
     assert flat(bench)
+    assert bench.directory.process() is None
+    said = [i["message"] for i in bench.incidents("control")]
+    assert [m.split(" by ")[0] for m in said] == [
+        "pause", "resume", "kill", "rearm", "pause", "flatten", "resume", "stop", "pause", "flatten",
+    ]  # fmt: skip
+    assert "kill by tester via http" in said
+    assert "pause by SIGUSR1 via signal" in said
 
 
 def test_kill_works_while_the_event_loop_hangs(bench: Bench) -> None:
@@ -116,36 +101,40 @@ def test_kill_works_while_the_event_loop_hangs(bench: Bench) -> None:
     bench.block.write_text("6")
     eventually(lambda: not bench.block.exists(), 10)
     began = time.monotonic()
-    killed = bench.command("kill")
+    code, said = bench.command("kill")
     took = time.monotonic() - began
-    assert killed.returncode == 0, killed.stdout + killed.stderr
-    assert "flat at the venue" in killed.stdout
+    assert code == 0, said
+    assert "flat at the venue" in said
     assert flat(bench)
     assert took < 6.0, "the loop woke before"
     # The loop wakes, takes the command that waited, and the latch holds; also after a restart.
-    eventually(lambda: latches_now(bench) == ["killed *"], 20)
+    eventually(lambda: bench.latches() == ["killed *"], 20)
     node.kill()
     node.wait(10)
     node = bench.start("node.live")
-    eventually(lambda: (b := bench.directory.beat()) and b.pid == node.pid and b.phase == "running", 60)
-    assert latches_now(bench) == ["killed *"]
+    assert bench.until_running() == node.pid
+    eventually(lambda: bench.latches() == ["killed *"], 5)
     assert bench.incidents("control_direct")
 
 
-def test_kill_acts_at_the_venue_when_no_node_runs_and_latches_the_next(bench: Bench) -> None:
+def test_sigterm_keeps_stops_and_kill_without_a_node_acts_at_the_venue_and_latches_the_next(bench: Bench) -> None:
     node = bench.start("node.live")
-    bench.until_open()
-    node.kill()
-    node.wait(10)
-    assert bench.command("resume").returncode == 1  # nobody there to resume
-    killed = bench.command("kill", "--who", "night shift", "--venue-url", bench.venue.url)
-    assert killed.returncode == 0, killed.stdout + killed.stderr
-    assert "latched for the next start" in killed.stdout
+    held = bench.until_open()
+    stops = len(bench.stops())
+    node.terminate()
+    node.wait(30)
+    assert bench.positions() == held
+    assert len(bench.stops()) == stops >= 2 * len(held)
+
+    assert bench.command("resume")[0] == 1  # nobody there to resume
+    code, said = bench.command("kill", "--who", "night shift", "--venue-url", bench.venue.url)
+    assert code == 0, said
+    assert "latched for the next start" in said
     assert flat(bench)
 
     node = bench.start("node.live")
-    eventually(lambda: (b := bench.directory.beat()) and b.pid == node.pid and b.phase == "running", 60)
-    assert latches_now(bench) == ["killed *"]
+    assert bench.until_running() == node.pid
+    eventually(lambda: bench.latches() == ["killed *"], 5)
     assert any("night shift" in i["message"] for i in bench.incidents("kill"))
     # A second node with the same run directory is refused.
     second = bench.demo.run("node.live", "--config", str(bench.demo.config), "--venue-url", bench.venue.url)
