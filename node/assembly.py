@@ -389,6 +389,7 @@ def trading_node_config(
             reconciliation_instrument_ids=[instrument_id(s) for s in config.symbols],
             generate_missing_orders=True,
             inflight_check_retries=INFLIGHT_CHECK_RETRIES,
+            reconciliation_startup_delay_secs=1.0,  # nothing is checked before it is over
             inflight_check_interval_ms=500,
             inflight_check_threshold_ms=1_000,  # an entry whose events were lost has no stop until it is asked about
             open_check_interval_secs=60.0,
