@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import sys
 import time
+from contextlib import asynccontextmanager
 from decimal import Decimal
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -13,7 +16,9 @@ from node.venue.scenario import parse_scenario
 from node.venue.state import Keeper, restore
 from node.venue.venue import Venue
 from strategies.errors import ArgonautError
+from tests.node.venue.conftest import SignedClient
 
+ROOT = Path(__file__).resolve().parents[3]
 ORDER = {"symbol": "XRPUSDT", "side": "BUY", "type": "MARKET", "quantity": "100"}
 
 
@@ -187,3 +192,52 @@ async def test_a_restored_venue_goes_on_where_the_saved_one_was(start_venue, tmp
     assert next(new.feed.steps())[0] == old.clock.market_ms + old.feed.step_ms
     await run_action(new, {"action": "price", "symbol": "XRPUSDT", "price": str(trigger / 2)})
     assert new.books.positions["XRPUSDT"].quantity == 0
+
+
+@asynccontextmanager
+async def venue_process(folder, *arguments):
+    command = [sys.executable, "-m", "node.venue", "--config", str(folder / "venue.yaml"), *arguments]
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    try:
+        ready = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
+        async with aiohttp.ClientSession() as session:
+            yield process, ready, SignedClient(session, ready["http"])
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def test_a_venue_killed_in_the_middle_comes_back_with_session_books_and_market(tmp_path):
+    (tmp_path / "venue.yaml").write_text(
+        f"data: {{catalog: {tmp_path / 'catalog'}, symbols: [XRPUSDT], history_bars: 10}}\n"
+        "replay: {mark_price_secs: 0}\n"
+    )
+    (tmp_path / "scenario.yaml").write_text(
+        "- at: {bar: 2}\n  action: order\n  params: {symbol: XRPUSDT, side: BUY, type: MARKET, quantity: 100}\n"
+    )
+    state = ("--state", str(tmp_path / "state" / "venue.json"))
+    async with venue_process(tmp_path, *state, "--scenario", str(tmp_path / "scenario.yaml")) as running:
+        process, first, client = running
+        await client.control("step", count=3)
+        deadline = time.monotonic() + 10
+        while (await client.books())["state"] != "paused":
+            assert time.monotonic() < deadline
+        price = Decimal((await client.books())["prices"]["XRPUSDT"])
+        trigger = str((price / 2).quantize(Decimal("0.0001")))
+        await client.algo("XRPUSDT", "SELL", "STOP_MARKET", quantity="100", triggerPrice=trigger, reduceOnly="true")
+        before = await client.books()
+        process.kill()
+        await process.wait()
+    async with venue_process(tmp_path, *state) as (_, second, client):
+        after = await client.books()
+        assert second["session"] == first["session"]
+        for key in ("wallet", "positions", "open_algo_orders", "fills", "market_time_ms", "bars", "prices", "timeline"):
+            assert after[key] == before[key], key
+        rows = await client.call("GET", "/fapi/v1/klines", signed=False, symbol="XRPUSDT", interval="15m", limit=1)
+        assert rows[0][6] + 1 == before["market_time_ms"]
+        await client.control("step", count=1)
+        deadline = time.monotonic() + 10
+        while (await client.books())["bars"] == before["bars"]:
+            assert time.monotonic() < deadline
+        assert (await client.books())["market_time_ms"] == before["market_time_ms"] + 900_000
