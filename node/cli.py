@@ -11,6 +11,7 @@ import os
 import sys
 from pathlib import Path
 
+from strategies.errors import ConfigError
 from strategies.startup import run_command
 
 COMMANDS = {
@@ -60,6 +61,9 @@ def main(argv: list[str] | None = None) -> int:
 
     config = load_config(args.config)
     if args.command == "doctor":
+        if args.venue_url is not None and config.environment == "live":
+            # Else the stamp that lets the node trade real money would tell of another account.
+            raise ConfigError("doctor: --venue-url: with environment: live the exchange itself is examined")
         from node.doctor.command import run_doctor  # noqa: PLC0415
 
         return asyncio.run(

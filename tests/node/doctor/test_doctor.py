@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from node.cli import main
 from node.config import load_config
 from node.control.access import run_directory
 from node.doctor.command import run_doctor
@@ -286,3 +287,9 @@ def test_the_stamp_gives_no_key_away(config):
     stamp = Stamp(passed=True, config_hash=config_hash(config), time=0, key=key_mark(KEYS["BINANCE_API_KEY"]))
     assert KEYS["BINANCE_API_KEY"][:8] not in msgspec.json.encode(stamp).decode()
     assert key_mark("a") != key_mark("b")
+
+
+def test_another_venue_cannot_be_examined_in_the_place_of_the_exchange(write_config, tmp_path):
+    path = write_config(("interval", f"journal: sqlite:///{tmp_path}/journal.sqlite\nenvironment: live\ninterval"))
+    with pytest.raises(ConfigError, match="the exchange itself is examined"):
+        main(["doctor", "--config", str(path), "--venue-url", "http://127.0.0.1:1"])
