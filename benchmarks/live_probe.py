@@ -15,6 +15,8 @@ from typing import Any
 import psutil
 from nautilus_trader.adapters.binance.data import BinanceCommonDataClient
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from node import live_run
 from node.binance.barrier import execution_client
 from node.binance.taps import Send, tap_order_events, tap_requests
