@@ -307,3 +307,15 @@ async def test_an_expired_listen_key_costs_nothing(venue: Any, start_node: Any) 
     await node.until(lambda s: "USER_STREAM_GAP" in s["incidents"])
     await node.enter("50")
     await assert_same_books(venue, node)
+
+
+async def test_a_stop_refused_at_its_trigger_is_told_and_no_longer_believed(venue: Any, start_node: Any) -> None:
+    node = await start_node()
+    await node.enter()
+    stop = await node.protect("1.9000")
+    await venue.control("refuse_triggers", times=1)
+    await venue.control("price", symbol="XRPUSDT", price="1.8990")
+    state = await node.until(lambda s: s["orders"][stop]["status"] not in {"ACCEPTED", "TRIGGERED"})
+    assert state["orders"][stop]["status"] == "REJECTED"
+    assert "STOP_REJECTED_AT_TRIGGER" in state["incidents"]
+    assert net(state) == venue_net(await venue.books()) == 100  # naked: the strategy's protection hears the rejection
