@@ -13,6 +13,7 @@ One core (the process is pinned). Every figure is the best of the repeats, ours 
 import argparse
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -34,6 +35,17 @@ from catalog.reader import load_bars
 from catalog.writer import ingest_klines
 
 START_MS = 1_704_067_200_000  # 2024-01-01
+# Linux hands a process the peak of the one that started it, except in this field.
+_CHILD = """
+import resource, sys
+from pathlib import Path
+from catalog.raw.__main__ import main
+main(sys.argv[1:])
+status = Path("/proc/self/status")
+lines = status.read_text().splitlines() if status.exists() else []
+own = [int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM")]
+print(own[0] if own else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+"""
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
 
 
@@ -84,6 +96,11 @@ def best(repeats: int, *functions: Callable[[], object]) -> list[float]:
             function()
             seconds[i] = min(seconds[i], time.process_time() - began)
     return seconds
+
+
+def peak_megabytes(who: int) -> float:
+    unit = 1 if sys.platform == "darwin" else 1_024
+    return resource.getrusage(who).ru_maxrss * unit / 1e6
 
 
 def ingest(folder: Path, rows: int, repeats: int) -> Path:
@@ -139,23 +156,78 @@ def query(catalog: Path, repeats: int) -> None:
     )
 
 
+def agg_trades(rows: int, path: Path) -> None:
+    """Write a March of `rows` aggregate trades in the archive's form: bursts, a drifting price, skewed sizes."""
+    source = np.random.default_rng(2)
+    span, step = 31 * DAY_MS, 1_000_000
+    price, trade, tables = 600_000, 5_000_000_000, 0
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open(f"{path.stem}.csv", "w", force_zip64=True) as member,
+    ):
+        for first in range(0, rows, step):
+            count = min(step, rows - first)
+            part_ms = span * count // rows
+            moments = np.sort(source.random(count) ** 1.5) * part_ms
+            walk = price + np.cumsum(source.integers(-1, 2, count) * (source.random(count) < 0.2))
+            price = int(walk[-1])
+            last = trade + np.cumsum(source.geometric(0.5, count))
+            quantity = np.maximum((source.lognormal(3, 2, count)).astype(np.int64), 1)
+            table = pa.table(
+                {
+                    "agg_trade_id": np.arange(first, first + count) + 2_000_000_000,
+                    "price": decimals(walk, 1),
+                    "quantity": decimals(quantity, 3),
+                    "first_trade_id": np.concatenate([[trade], last[:-1]]) + 1,
+                    "last_trade_id": last,
+                    "transact_time": START_MS + 60 * DAY_MS + span * first // rows + moments.astype(np.int64),
+                    "is_buyer_maker": source.random(count) < 0.5,
+                }
+            )
+            trade = int(last[-1])
+            csv.write_csv(table, member, csv.WriteOptions(include_header=tables == 0, quoting_style="none"))
+            tables += 1
+
+
+def trades(folder: Path, rows: int) -> None:
+    """Print rows per second and peak memory of a process that does nothing else, and a second run of the same."""
+    path = folder / "BTCUSDT-aggTrades-2024-03.zip"
+    agg_trades(rows, path)
+    arguments = ["put", "agg_trades", "--symbol", "BTCUSDT", "--from", str(path), "--root", str(folder / "raw")]
+    for run in ("first", "again"):
+        began, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        *_, summary, peak = subprocess.run(
+            [sys.executable, "-c", _CHILD, *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).resolve().parents[1],
+        ).stdout.splitlines()
+        cpu = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - used
+        print(
+            f"trades {rows:9,} rows {rows / cpu:12,.0f} rows/s of CPU ({time.perf_counter() - began:.0f} s), {run}; "
+            f"peak {float(peak):.0f} MB; {path.stat().st_size / 1e6:.0f} MB zip, "
+            f"{sum(f.stat().st_size for f in (folder / 'raw').rglob('*.parquet')) / 1e6:.0f} MB parquet; "
+            f"{summary.split(';')[0]}"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Speed and memory of the catalog, as ratios measured in one run.")
     parser.add_argument("--repeats", type=int, default=5, help="the best of so many (5)")
+    parser.add_argument("--trades", type=int, default=30_000_000, help="rows of the month of aggTrades (30000000)")
+    parser.add_argument("--folder", type=Path, help="where to work; default a temporary directory")
     given = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
         ingest(folder, 44_640, given.repeats)
         catalog = ingest(folder, 366 * 1_440, given.repeats)
         query(catalog, 4 * given.repeats)
+        if given.trades:
+            trades(folder, given.trades)
     print(f"peak memory of this process, files and yardsticks included: {peak_megabytes(resource.RUSAGE_SELF):.0f} MB")
-
-
-def peak_megabytes(who: int) -> float:
-    unit = 1 if sys.platform == "darwin" else 1_024
-    return resource.getrusage(who).ru_maxrss * unit / 1e6
 
 
 if __name__ == "__main__":

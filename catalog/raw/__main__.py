@@ -1,0 +1,86 @@
+"""
+The raw store by hand: ``python -m catalog.raw put|days|verify``.
+
+``put`` brings files in, ``days`` lists what is stored with content hashes, ``verify`` reads everything again.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from strategies.errors import DataError
+from strategies.startup import run_command
+
+
+def _parser() -> argparse.ArgumentParser:
+    from catalog.raw.kinds import KINDS  # noqa: PLC0415 - kept beside the other imports of the command
+
+    parser = argparse.ArgumentParser(prog="python -m catalog.raw", description="Every row as its source gave it.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("put", "bring CSV, CSV.gz or zip files in"),
+        ("days", "list stored days with rows and content hash"),
+        ("verify", "read stored days again and compare their hashes"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("kind", choices=sorted(KINDS), help="data type")
+        command.add_argument("--symbol", required=True, help="venue symbol, for example XRPUSDT")
+        command.add_argument("--interval", help="for klines of all kinds, for example 1m")
+        command.add_argument("--root", type=Path, default=Path("var/raw"), help="the store (%(default)s)")
+        command.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        if name == "put":
+            command.add_argument("--from", dest="paths", type=Path, nargs="+", required=True, metavar="PATH")
+            command.add_argument("--replace", action="store_true", help="the files win over stored rows that differ")
+            command.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="for another writer")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; see the module's docstring."""
+    options = _parser().parse_args(arguments)
+    from catalog.raw import days as raw_days  # noqa: PLC0415 - --help stays fast
+    from catalog.raw.writer import put  # noqa: PLC0415 - as above
+
+    if options.command == "put":
+        report = put(
+            options.paths,
+            root=options.root,
+            kind=options.kind,
+            symbol=options.symbol,
+            interval=options.interval,
+            replace=options.replace,
+            wait_seconds=options.wait,
+        )
+        if options.json:
+            sys.stdout.write(json.dumps(asdict(report)) + "\n")
+            return 0
+        for path, rows in report.rows.items():
+            sys.stdout.write(f"{path}: {rows} rows\n")
+        for text in report.warnings:
+            sys.stdout.write(f"note: {text}\n")
+        sys.stdout.write(f"{len(report.written)} days written, {len(report.unchanged)} already there; {report.root}\n")
+        return 0
+    found = raw_days.days(options.root, options.kind, options.symbol, options.interval)
+    if not found:
+        raise DataError(
+            f"{options.root}: no {options.kind} of {options.symbol}: `python -m catalog.raw put` brings them"
+        )
+    wrong = [text for day in found if (text := raw_days.verify(day))] if options.command == "verify" else []
+    listed = [{"day": day.day, "rows": day.rows, "sha256": day.sha256} for day in found]
+    if options.json:
+        document = {"days": listed, "sha256": raw_days.dataset_hash(found), "damaged": wrong}
+        sys.stdout.write(json.dumps(document) + "\n")
+    else:
+        for day in listed if options.command == "days" else []:
+            sys.stdout.write(f"{day['day']} {day['rows']:>10} {day['sha256']}\n")
+        sys.stdout.write(f"{len(found)} days, {sum(d.rows for d in found)} rows, {raw_days.dataset_hash(found)}\n")
+    if wrong:
+        raise DataError("; ".join(wrong))
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,346 @@
+"""
+Checked rows into the raw store, streamed: blocks are checked, cut at midnight UTC and appended to their day.
+
+All files of a command or none: see :mod:`catalog.raw.days`. A day that is stored already is merged row by row by the
+kind's key; rows that contradict refuse the command unless the files are declared right.
+"""
+
+import itertools
+import re
+import time as wall
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from catalog.checks import iso
+from catalog.instruments import interval_ns
+from catalog.raw import days as raw_days
+from catalog.raw.csv_blocks import CsvBlocks, schema_of
+from catalog.raw.days import DAY_NS, Change, DayWriter
+from catalog.raw.kinds import KINDS
+from strategies.errors import DataError
+
+_COMPARE = {
+    ">": (pc.greater, "not above"),
+    ">=": (pc.greater_equal, "below"),
+    "<=": (pc.less_equal, "above"),
+}
+_CLOCK_NS = 60_000_000_000
+
+
+@dataclass(slots=True)
+class RawReport:
+    """What a command did: rows read per file, days written and days that were there already with the same content."""
+
+    kind: str
+    symbol: str
+    interval: str | None
+    root: str
+    rows: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+
+
+def put(
+    paths: Sequence[Path],
+    *,
+    root: Path,
+    kind: str,
+    symbol: str,
+    interval: str | None = None,
+    replace: bool = False,
+    now_ns: int | None = None,
+    wait_seconds: float = 60.0,
+) -> RawReport:
+    """
+    Bring files into the raw store.
+
+    Parameters
+    ----------
+    paths : Sequence[Path]
+        CSV, gzip or zip; each in its order, together in any order.
+    kind : str
+        One of :data:`catalog.raw.kinds.KINDS`.
+    interval : str, optional
+        For kinds that have one.
+    replace : bool
+        The files win over stored rows that differ; a day of a kind without key is taken from the file whole.
+    now_ns : int, optional
+        Wall time; rows of the future are refused, as are bars that close in it. Default: the system clock.
+
+    Raises
+    ------
+    DataError
+        Propagate: nothing was stored.
+
+    """
+    table = KINDS[kind]
+    if table.interval != bool(interval):
+        raise DataError(f"{kind}: {'give' if table.interval else 'there is no'} --interval")
+    now = wall.time_ns() if now_ns is None else now_ns
+    report = RawReport(kind, symbol, interval, str(root))
+    with raw_days.changing(root, wait_seconds) as change:
+        for path in paths:
+            _refuse_name(path, symbol)
+            file = CsvBlocks(path, table)
+            for careful in (False, True):
+                before = dict(change.staged)
+                part = _Part(file, change, report, symbol, interval, now, replace=replace)
+                try:
+                    part.run(careful=careful)
+                    break
+                except pa.ArrowInvalid:
+                    part.abandon()
+                    change.staged = before
+                    if careful:
+                        raise
+                except BaseException:
+                    part.abandon()
+                    raise
+        change.commit()
+    return report
+
+
+class _Part:
+    """One file on its way into the store."""
+
+    def __init__(
+        self,
+        file: CsvBlocks,
+        change: Change,
+        report: RawReport,
+        symbol: str,
+        interval: str | None,
+        now: int,
+        *,
+        replace: bool,
+    ) -> None:
+        self.file, self.kind, self.change, self.report = file, file.kind, change, report
+        self.symbol, self.replace = symbol, replace
+        self.step = interval_ns(interval) if interval else 0
+        self.latest = now - self.step if self.step else now + _CLOCK_NS
+        self.folder = raw_days.series_path(change.root, self.kind, symbol, interval)
+        self.rows = self.repeated = self.skipped = self.backwards = 0
+        self.last: pa.Table | None = None
+        self.day: int | None = None
+        self.seen: set[int] = set()
+        self.nulls = dict.fromkeys((c.name for c in self.kind.columns if not c.needed), 0)
+        self.writer: DayWriter | None = None
+
+    def run(self, *, careful: bool) -> None:
+        for block in self.file.blocks(careful=careful):
+            rows = self._checked(block)
+            for name in self.nulls:
+                self.nulls[name] += block[name].null_count
+            self.rows += block.num_rows
+            for day, part in self._cut(rows):
+                if day != self.day:
+                    self._close()
+                    if day in self.seen:
+                        raise self.file.fail(None, self.kind.columns[0].name, "days are mixed", "sort the rows by time")
+                    self.day, self.writer = day, DayWriter(self.change.new_file(), schema_of(self.kind))
+                    self.seen.add(day)
+                if self.writer is not None:
+                    self.writer.add(part)
+        self._close()
+        self._tell()
+
+    def abandon(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+            self.writer = None
+
+    def _tell(self) -> None:
+        path, notes = self.file.path, self.report.warnings
+        self.report.rows[str(path)] = self.rows
+        if self.repeated:
+            notes.append(f"{path}: {self.repeated} repeated equal rows left out")
+        if self.skipped:
+            notes.append(f"{path}: {self.skipped} values of {self.kind.rising or 'open_time'} are missing between rows")
+        if self.backwards:
+            notes.append(f"{path}: time goes back {self.backwards} times while {self.kind.rising} rises; kept as it is")
+        notes += [
+            f"{path}: column {name} is empty in {'all' if count == self.rows else count} of {self.rows} rows"
+            for name, count in self.nulls.items()
+            if count and name in self.file.columns
+        ]
+
+    def _checked(self, block: pa.Table) -> pa.Table:
+        if "symbol" in block.column_names:
+            strange = pc.not_equal(block["symbol"], self.symbol)
+            self._refuse(strange, "symbol", lambda row: f"{block['symbol'][row]}, --symbol says {self.symbol}")
+            block = block.drop_columns(["symbol"])
+        for name, comparison, other in self.kind.rules:
+            compare, words = _COMPARE[comparison]
+            left = block[name]
+            right = block[other] if isinstance(other, str) else pa.scalar(Decimal(other)).cast(left.type)
+            broken = pc.invert(pc.fill_null(compare(left, right), True))
+            self._refuse(
+                broken,
+                name,
+                lambda row, left=left, words=words, other=other: f"{_plain(left[row])} is {words} {other}",  # type: ignore[misc]
+            )
+        time_name = self.kind.columns[0].name
+        time = block[time_name].to_numpy()
+        late = time > self.latest
+        remedy = "remove the row and bring it when it is complete" if self.step else "check the clock"
+        self._refuse(pa.array(late), time_name, lambda row: f"{iso(time[row])} is in the future or unfinished", remedy)
+        if self.step:
+            off = pa.array(time % self.step != 0)
+            self._refuse(off, time_name, lambda row: f"{iso(time[row])} is off the interval's grid", "check --interval")
+        return self._ordered(block, time_name)
+
+    def _ordered(self, block: pa.Table, time_name: str) -> pa.Table:
+        joined = block if self.last is None else pa.concat_tables([self.last, block])
+        offset = 0 if self.last is None else 1
+        self.last = block.slice(block.num_rows - 1)
+        if joined.num_rows < 2:
+            return block
+        by = self.kind.rising or time_name
+        values, time = joined[by].to_numpy(), joined[time_name].to_numpy()
+        step = np.diff(values)
+        again = np.zeros(len(step), dtype=bool)
+        if self.kind.key:
+            same = np.flatnonzero(step == 0)
+            for name in self.kind.key:
+                same = same[_equal(joined[name].take(pa.array(same)), joined[name].take(pa.array(same + 1)))]
+            differ = ~_equal_rows(joined.take(pa.array(same)), joined.take(pa.array(same + 1)))
+            if differ.any():
+                row = self.rows + int(same[differ][0]) + 1 - offset
+                raise self.file.fail_at(row, by, "the same row stands there already with other values", "keep one")
+            again[same] = True
+        if (step < 0).any():
+            at = int(np.argmax(step < 0))
+            reason = f"{values[at + 1]} comes after {values[at]}"
+            if by == time_name:
+                reason = f"{iso(values[at + 1])} comes after {iso(values[at])}"
+            raise self.file.fail_at(self.rows + at + 1 - offset, by, reason, f"sort the rows by {by}")
+        if self.kind.rising:
+            self.skipped += int((step[step > 1] - 1).sum()) if self.kind.rising != "update_id" else 0
+            self.backwards += int((np.diff(time) < 0).sum())
+        elif self.step:
+            self.skipped += int((step[step > self.step] // self.step - 1).sum())
+        if not again.any():
+            return block
+        self.repeated += int(again.sum())
+        keep = np.concatenate([[True], ~again])[offset:]
+        return block.filter(pa.array(keep))
+
+    def _refuse(self, mask: Any, field: str, reason: Callable[[int], str], remedy: str = "correct the row") -> None:
+        if pc.any(mask).as_py():
+            row = int(pc.index(mask, pa.scalar(True)).as_py())
+            raise self.file.fail_at(self.rows + row, field, reason(row), remedy)
+
+    def _cut(self, rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+        day = np.maximum.accumulate(rows[self.kind.columns[0].name].to_numpy() // DAY_NS)
+        if self.day is not None:
+            day = np.maximum(day, self.day)
+        edges = [0, *(np.flatnonzero(np.diff(day)) + 1).tolist(), len(day)]
+        for first, last in itertools.pairwise(edges):
+            if last > first:
+                yield int(day[first]), rows.slice(first, last - first)
+
+    def _close(self) -> None:
+        if self.writer is None or self.day is None:
+            return
+        digest, writer = self.writer.close(), self.writer
+        self.writer = None
+        name = raw_days.day_name(self.day)
+        live = self.folder / f"{name}.parquet"
+        old = self.change.current(live)
+        if old is None:
+            self.change.staged[live] = writer.file
+            self._note(self.report.written, name)
+            return
+        stored = raw_days._describe(old)  # noqa: SLF001 - the same room
+        if stored.sha256 == digest:
+            writer.file.unlink()
+            self._note(self.report.unchanged, name)
+            return
+        if not (self.replace and not self.kind.key):
+            self._merge(old, writer)
+            if writer.content.hexdigest() == stored.sha256:
+                writer.file.unlink()
+                self._note(self.report.unchanged, name)
+                return
+        self.change.staged[live] = writer.file
+        self._note(self.report.written, name)
+
+    def _note(self, where: list[str], name: str) -> None:
+        if name not in self.report.written and name not in where:
+            where.append(name)
+
+    def _merge(self, old: Path, writer: DayWriter) -> None:
+        path, known, new = self.file.path, raw_days.read(old), raw_days.read(writer.file)
+        if not self.kind.key:
+            raise DataError(
+                f"{path}: {old.stem} is stored with other rows, and {self.kind.name} have no key to merge them by: "
+                "--replace takes the file's rows for the whole day; nothing was stored"
+            )
+        both = pa.concat_tables([known, new]).combine_chunks()
+        is_new = np.arange(both.num_rows) >= known.num_rows
+        keys = [both[name].cast(pa.float64()) if _decimal(both[name]) else both[name] for name in self.kind.key]
+        order = np.lexsort([is_new, *(key.to_numpy() for key in reversed(keys))])
+        both, is_new = both.take(pa.array(order)), is_new[order]
+        same = np.ones(both.num_rows - 1, dtype=bool)
+        for name in self.kind.key:
+            same &= _equal(both[name].slice(0, both.num_rows - 1), both[name].slice(1))
+        pairs = np.flatnonzero(same)
+        differ = ~_equal_rows(both.take(pa.array(pairs)), both.take(pa.array(pairs + 1)))
+        if differ.any() and not self.replace:
+            shown = both.slice(int(pairs[differ][0]), 2).to_pylist()
+            at = iso(shown[0][self.kind.columns[0].name])
+            raise DataError(
+                f"{path}: {int(differ.sum())} rows contradict what is stored, first at {at}: "
+                f"stored {_row_text(shown[0])}; file {_row_text(shown[1])}: "
+                "--replace takes the file's rows; nothing was stored"
+            )
+        keep = np.ones(both.num_rows, dtype=bool)
+        keep[pairs] = False
+        both = both.filter(pa.array(keep))
+        if not self.kind.rising:
+            both = both.take(pc.sort_indices(both[self.kind.columns[0].name]))
+        fresh = DayWriter(writer.file, schema_of(self.kind))
+        fresh.add(both.cast(schema_of(self.kind)))
+        fresh.close()
+        writer.content = fresh.content
+
+
+def _equal(left: pa.ChunkedArray, right: pa.ChunkedArray) -> np.ndarray:
+    nulls = pc.and_(left.is_null(), right.is_null())
+    return np.asarray(pc.or_(pc.fill_null(pc.equal(left, right), False), nulls).to_numpy(), dtype=bool)
+
+
+def _equal_rows(left: pa.Table, right: pa.Table) -> np.ndarray:
+    same = np.ones(left.num_rows, dtype=bool)
+    for one, other in zip(left.columns, right.columns, strict=True):
+        same &= _equal(one, other)
+    return same
+
+
+def _decimal(column: pa.ChunkedArray) -> bool:
+    return bool(pa.types.is_decimal(column.type))
+
+
+def _plain(value: pa.Scalar) -> str:
+    content = value.as_py()
+    return format(content.normalize(), "f") if isinstance(content, Decimal) else str(content)
+
+
+def _row_text(row: dict[str, Any]) -> str:
+    return ", ".join(f"{k} {format(v.normalize(), 'f') if isinstance(v, Decimal) else v}" for k, v in row.items())
+
+
+def _refuse_name(path: Path, symbol: str) -> None:
+    named = set(re.findall(r"(?<![A-Z0-9])[A-Z0-9]{2,15}(?:USDT|USDC|BUSD)(?![A-Z0-9])", path.name))
+    if named and symbol not in named:
+        raise DataError(
+            f"{path}: the name says {min(named)}, --symbol says {symbol}: rename the file or use its symbol"
+        )
