@@ -322,8 +322,8 @@ class SignalStrategy(Strategy):
             self._after_flat = None
             self._protection.close(reason)
 
-    def _on_resync(self, symbol: str | None) -> None:
-        if symbol in (None, self._symbol):
+    def _on_resync(self, symbol: str) -> None:
+        if symbol in ("", self._symbol):  # empty: every symbol
             self._protection.resync()
 
     def _on_position(self, event: Any) -> None:

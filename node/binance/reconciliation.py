@@ -144,7 +144,7 @@ class ReconcilingExecutionClient(ReportingExecutionClient):
         except (BinanceError, ExceptionGroup) as e:
             self._log.warning(f"Account refresh failed: {e}")
             return False
-        self._msgbus.publish(RESYNC_TOPIC, None)  # protection looks again at what the picture brought
+        self._msgbus.publish(RESYNC_TOPIC, "")  # protection looks again at what the picture brought
         return True
 
     def request_resync(self, reason: str) -> None:
