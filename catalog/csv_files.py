@@ -29,24 +29,12 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
 from catalog.fixed_point import SCALE_DIGITS, Int64s
+from catalog.raw import kinds
 from catalog.reader import words
 from strategies.errors import DataError
 
-KLINE_COLUMNS = (
-    "open_time",
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "close_time",
-    "quote_volume",
-    "count",
-    "taker_buy_volume",
-    "taker_buy_quote_volume",
-    "ignore",
-)
-FUNDING_COLUMNS = ("calc_time", "funding_interval_hours", "last_funding_rate")
+KLINE_COLUMNS = kinds.KLINE_COLUMNS
+FUNDING_COLUMNS = kinds.FUNDING_COLUMNS
 
 UNITS = {"seconds": 1_000_000_000, "milliseconds": 1_000_000, "microseconds": 1_000, "nanoseconds": 1}
 _EARLIEST = int(datetime(2008, 1, 1, tzinfo=UTC).timestamp())

@@ -1,7 +1,8 @@
 """
-The raw store by hand: ``python -m catalog.raw put|days|verify``.
+The raw store by hand: ``python -m catalog.raw fetch|put|days|verify``.
 
-``put`` brings files in, ``days`` lists what is stored with content hashes, ``verify`` reads everything again.
+``fetch`` downloads from the exchange's archive and brings in, ``put`` brings files in, ``days`` lists what is stored with
+content hashes, ``verify`` reads everything again.
 """
 
 import argparse
@@ -21,6 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m catalog.raw", description="Every row as its source gave it.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
+        ("fetch", "download days or months from the exchange's archive, checksums verified, and bring them in"),
         ("put", "bring CSV, CSV.gz or zip files in"),
         ("days", "list stored days with rows and content hash"),
         ("verify", "read stored days again and compare their hashes"),
@@ -31,8 +33,14 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--interval", help="for klines of all kinds, for example 1m")
         command.add_argument("--root", type=Path, default=Path("var/raw"), help="the store (%(default)s)")
         command.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        if name == "fetch":
+            command.add_argument("--period", nargs="+", required=True, help="months (2025-03) or days (2025-03-05)")
+            command.add_argument("--into", type=Path, default=Path("var/archive"), help="downloads (%(default)s)")
+            command.add_argument("--base-url", default="https://data.binance.vision", help="archive (%(default)s)")
+            command.add_argument("--seconds", type=float, default=3600.0, help="for all downloads (%(default)s)")
         if name == "put":
             command.add_argument("--from", dest="paths", type=Path, nargs="+", required=True, metavar="PATH")
+        if name in ("put", "fetch"):
             command.add_argument("--replace", action="store_true", help="the files win over stored rows that differ")
             command.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="for another writer")
     return parser
@@ -44,7 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from catalog.raw import days as raw_days  # noqa: PLC0415 - --help stays fast
     from catalog.raw.writer import put  # noqa: PLC0415 - as above
 
-    if options.command == "put":
+    if options.command == "fetch":
+        from catalog.archive import fetch, raw_path  # noqa: PLC0415 - as above
+
+        wanted = [raw_path(options.kind, options.symbol, period, options.interval) for period in options.period]
+        options.paths = fetch(wanted, options.into, options.base_url, options.seconds)
+    if options.command in ("put", "fetch"):
         report = put(
             options.paths,
             root=options.root,
@@ -68,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise DataError(
             f"{options.root}: no {options.kind} of {options.symbol}: `python -m catalog.raw put` brings them"
         )
-    wrong = [text for day in found if (text := raw_days.verify(day))] if options.command == "verify" else []
+    wrong = [fault for day in found if (fault := raw_days.verify(day))] if options.command == "verify" else []
     listed = [{"day": day.day, "rows": day.rows, "sha256": day.sha256} for day in found]
     if options.json:
         document = {"days": listed, "sha256": raw_days.dataset_hash(found), "damaged": wrong}

@@ -8,7 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from catalog.csv_files import FUNDING_COLUMNS, KLINE_COLUMNS
+KLINE_COLUMNS = (
+    "open_time",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "close_time",
+    "quote_volume",
+    "count",
+    "taker_buy_volume",
+    "taker_buy_quote_volume",
+    "ignore",
+)
+FUNDING_COLUMNS = ("calc_time", "funding_interval_hours", "last_funding_rate")
 
 type Form = Literal["time", "integer", "price", "amount", "wide", "flag", "text"]
 """``price`` 18 digits, ``amount`` 28, ``wide`` 38; 8, 8 and 16 of them after the point. Decimals, never floats."""
