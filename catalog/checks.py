@@ -87,14 +87,14 @@ def iso(time_ns: int) -> str:
     return str(np.datetime64(int(time_ns) // 1_000_000_000, "s")) + "Z"
 
 
-def read_klines(path: Path, grid: Grid, interval: str, now_ns: int | None = None) -> Series:
+def read_klines(path: Path | CsvFile, grid: Grid, interval: str, now_ns: int | None = None) -> Series:
     """
     Return the bars of a file.
 
     Parameters
     ----------
-    path : Path
-        CSV, gzip or zip.
+    path : Path or CsvFile
+        CSV, gzip or zip; or a file opened by the caller.
     grid : Grid
         Precision and tick of the instrument.
     interval : str
@@ -108,7 +108,7 @@ def read_klines(path: Path, grid: Grid, interval: str, now_ns: int | None = None
         Propagate: the first row that breaks a rule; nothing of the file may be used.
 
     """
-    file = CsvFile(path, KLINES)
+    file = path if isinstance(path, CsvFile) else CsvFile(path, KLINES)
     step = interval_ns(interval)
     now = wall.time_ns() if now_ns is None else now_ns
     read = _quick_klines(file, grid)
@@ -137,7 +137,7 @@ def read_klines(path: Path, grid: Grid, interval: str, now_ns: int | None = None
     return series
 
 
-def read_funding(path: Path, symbol: str, now_ns: int | None = None) -> Series:
+def read_funding(path: Path | CsvFile, symbol: str, now_ns: int | None = None) -> Series:
     """
     Return the funding settlements of a file, times rounded from the exchange's milliseconds of jitter to the hour.
 
@@ -147,7 +147,7 @@ def read_funding(path: Path, symbol: str, now_ns: int | None = None) -> Series:
         Propagate: the first row that breaks a rule; nothing of the file may be used.
 
     """
-    file = CsvFile(path, FUNDING)
+    file = path if isinstance(path, CsvFile) else CsvFile(path, FUNDING)
     others = file.symbols() - {symbol}
     if others:
         raise file.fail(None, "symbol", f"rows of {', '.join(sorted(others)[:3])}", f"--symbol says {symbol}")

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from catalog import checks, store, tables
 from catalog.checks import Grid, Series, iso
+from catalog.csv_files import CsvFile
 from catalog.instruments import InstrumentSpec, bar_type_text, find, instrument_id_text, load_instruments
 from strategies.errors import DataError
 
@@ -60,6 +61,7 @@ def ingest_klines(
     window: tuple[int, int] | None = None,
     now_ns: int | None = None,
     wait_seconds: float = 60.0,
+    opened: Callable[[Path], Path | CsvFile] = Path,
 ) -> Report:
     """
     Bring bars into the catalog, with the instrument when the catalog does not hold it yet.
@@ -78,6 +80,8 @@ def ingest_klines(
         Take only bars that open in ``[start, end)``, UTC ns.
     now_ns : int, optional
         Wall time that decides what is unfinished; default the system clock.
+    opened : Callable[[Path], Path or CsvFile]
+        For files of other forms (:mod:`catalog.imports`).
 
     Raises
     ------
@@ -86,7 +90,9 @@ def ingest_klines(
 
     """
     grid, spec = _grid(catalog, symbol, instruments)
-    parts = [_part(path, symbol, window, lambda p: checks.read_klines(p, grid, interval, now_ns)) for path in paths]
+    parts = [
+        _part(path, symbol, window, lambda p: checks.read_klines(opened(p), grid, interval, now_ns)) for path in paths
+    ]
     return _commit_bars(parts, catalog, grid, spec, interval, replace=replace, wait_seconds=wait_seconds)
 
 
@@ -100,10 +106,11 @@ def ingest_funding(
     window: tuple[int, int] | None = None,
     now_ns: int | None = None,
     wait_seconds: float = 60.0,
+    opened: Callable[[Path], Path | CsvFile] = Path,
 ) -> Report:
     """Bring funding settlements into the catalog; parameters and errors as in :func:`ingest_klines`."""
     _, spec = _grid(catalog, symbol, instruments)
-    parts = [_part(path, symbol, window, lambda p: checks.read_funding(p, symbol, now_ns)) for path in paths]
+    parts = [_part(path, symbol, window, lambda p: checks.read_funding(opened(p), symbol, now_ns)) for path in paths]
     return _commit_funding(parts, catalog, symbol, spec, replace=replace, wait_seconds=wait_seconds)
 
 

@@ -1,8 +1,8 @@
 """
 The raw store by hand: ``python -m catalog.raw fetch|put|days|verify``.
 
-``fetch`` downloads from the exchange's archive and brings in, ``put`` brings files in, ``days`` lists what is stored with
-content hashes, ``verify`` reads everything again.
+``fetch`` downloads from the exchange's archive and brings in, ``put`` brings files in, ``days`` lists what is
+stored with content hashes, ``verify`` reads everything again.
 """
 
 import argparse

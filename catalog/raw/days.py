@@ -75,7 +75,7 @@ def days(
     first = "" if start_ns is None else day_name(start_ns // DAY_NS)
     last = "~" if end_ns is None else day_name((end_ns - 1) // DAY_NS)
     files = sorted(series_path(root, KINDS[kind], symbol, interval).glob("*.parquet"))
-    return [_describe(file) for file in files if first <= file.stem <= last]
+    return [describe(file) for file in files if first <= file.stem <= last]
 
 
 def load(
@@ -307,7 +307,16 @@ def _finish(root: Path) -> None:
     note.unlink()
 
 
-def _describe(file: Path) -> Day:
+def describe(file: Path) -> Day:
+    """
+    Return a stored day.
+
+    Raises
+    ------
+    DataError
+        Propagate: the file is damaged.
+
+    """
     try:
         metadata = pq.read_metadata(file)
     except (OSError, pa.ArrowInvalid) as e:

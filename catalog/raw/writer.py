@@ -259,7 +259,7 @@ class _Part:
             self.change.staged[live] = writer.file
             self._note(self.report.written, name)
             return
-        stored = raw_days._describe(old)  # noqa: SLF001 - the same room
+        stored = raw_days.describe(old)
         if stored.sha256 == digest:
             writer.file.unlink()
             self._note(self.report.unchanged, name)

@@ -392,3 +392,33 @@ def test_a_second_writer_says_so(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", trade_lines(5))
     with raw_days.changing(tmp_path / "raw"), pytest.raises(DataError, match="another process has been writing"):
         put([path], root=tmp_path / "raw", kind="agg_trades", symbol="XRPUSDT", wait_seconds=0.1)
+
+
+_SMALL_DISK = """
+import resource, signal, sys
+from catalog.raw.__main__ import main
+from strategies.startup import run_command
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+run_command(lambda: main(sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_leaves_the_store_as_it_was(tmp_path: Path) -> None:
+    root = tmp_path / "raw"
+    bring(root, write(tmp_path / "old.csv", trade_lines(100)))
+    before = snapshot(root)
+    path = write(tmp_path / "new.csv", trade_lines(30_000, first=100, step_ms=50))
+    arguments = ["put", "agg_trades", "--symbol", "XRPUSDT", "--from", str(path), "--root", str(root)]
+    done = subprocess.run(
+        [sys.executable, "-c", _SMALL_DISK, *arguments],
+        cwd=ROOT_OF_PROJECT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "cannot be written" in done.stderr
+    assert "the store is as it was before" in done.stderr
+    assert snapshot(root) == before
+    assert not (root / ".staging").exists()
