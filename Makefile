@@ -16,7 +16,7 @@ run: setup ## the main job: data, model, backtest, live node on the embedded ven
 	@$(PY) -m node.demo
 
 test: setup ## all tests (soaks excluded)
-	@$(PY) -m pytest -n 2
+	@$(PY) -m pytest -n 2 --dist worksteal
 
 soak: setup ## the long tests
 	@$(PY) -m pytest -m soak
