@@ -92,7 +92,8 @@ def test_every_command_is_in_the_readme():
 
 def test_readme_warns_about_real_money_and_names_the_two_commands():
     text = text_of("README.md")
-    assert "**Real money.** It needs a passed `doctor` and `CONFIRM_LIVE=YES`" in text
+    assert "**Real money.** Do not use it yet" in text
+    assert "refuses without a passed `doctor` and\n> `CONFIRM_LIVE=YES`" in text
     assert "    make run " in text
     assert "    make test " in text
 
