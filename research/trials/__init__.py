@@ -1,0 +1,41 @@
+"""
+The trial ledger: every study ever run, so that a good figure can be judged by how many were tried before it.
+
+One JSON line per run, chained by SHA-256, appended and flushed under a lock (:mod:`research.trials.ledger`);
+:mod:`research.trials.effort` counts what was tried on a symbol or on a set of data, for the deflated Sharpe ratio.
+"""
+
+from research.trials.effort import Effort, effective_number, effective_trials, summarise
+from research.trials.ledger import (
+    LEDGER_VARIABLE,
+    Code,
+    Entry,
+    Kind,
+    SharpeSummary,
+    Verification,
+    code_version,
+    config_hash,
+    ledger_path,
+    read,
+    record,
+    verify,
+)
+
+__all__ = [
+    "LEDGER_VARIABLE",
+    "Code",
+    "Effort",
+    "Entry",
+    "Kind",
+    "SharpeSummary",
+    "Verification",
+    "code_version",
+    "config_hash",
+    "effective_number",
+    "effective_trials",
+    "ledger_path",
+    "read",
+    "record",
+    "summarise",
+    "verify",
+]
