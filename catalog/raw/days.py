@@ -157,9 +157,11 @@ class ContentHash:
         self.rows += table.num_rows
         for field, column in zip(table.schema, table.columns, strict=True):
             digest = self._columns.setdefault(field.name, hashlib.sha256(str(field.type).encode()))
+            # Apart from the values: one after the other in one hash, they would show where the blocks end.
+            valid = self._columns.setdefault(f"{field.name}?", hashlib.sha256()) if field.nullable else None
             for chunk in column.chunks:
-                if field.nullable:
-                    digest.update(chunk.is_valid().to_numpy(zero_copy_only=False).tobytes())
+                if valid is not None:
+                    valid.update(chunk.is_valid().to_numpy(zero_copy_only=False).tobytes())
                 digest.update(_values(chunk))
 
     def hexdigest(self) -> str:

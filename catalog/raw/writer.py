@@ -8,7 +8,7 @@ kind's key; rows that contradict refuse the command unless the files are declare
 import itertools
 import re
 import time as wall
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +23,8 @@ from catalog.instruments import interval_ns
 from catalog.raw import days as raw_days
 from catalog.raw.csv_blocks import CsvBlocks, schema_of
 from catalog.raw.days import DAY_NS, Change, DayWriter
-from catalog.raw.kinds import KINDS
+from catalog.raw.kinds import KINDS, Kind
+from catalog.raw.row_blocks import RowBlocks
 from strategies.errors import DataError
 
 _COMPARE = {
@@ -81,9 +82,7 @@ def put(
         Propagate: nothing was stored.
 
     """
-    table = KINDS[kind]
-    if table.interval != bool(interval):
-        raise DataError(f"{kind}: {'give' if table.interval else 'there is no'} --interval")
+    table = _kind_of(kind, interval)
     now = wall.time_ns() if now_ns is None else now_ns
     report = RawReport(kind, symbol, interval, str(root))
     with raw_days.changing(root, wait_seconds) as change:
@@ -108,12 +107,65 @@ def put(
     return report
 
 
+def put_rows(
+    columns: Mapping[str, Sequence[Any]],
+    *,
+    source: str,
+    root: Path,
+    kind: str,
+    symbol: str,
+    interval: str | None = None,
+    replace: bool = False,
+    now_ns: int | None = None,
+    wait_seconds: float = 60.0,
+) -> RawReport:
+    """
+    Bring rows that are in memory into the raw store: upsert by the kind's key.
+
+    A row that differs from the stored one replaces it when it completes it: a bar with the same open, at least its
+    range and at least its volume; a row of statistics that fills empty cells. Everything else is as in :func:`put`.
+
+    Parameters
+    ----------
+    columns : mapping of str to sequence
+        See :class:`catalog.raw.row_blocks.RowBlocks`.
+    source : str
+        Where the rows came from, for messages.
+
+    Raises
+    ------
+    DataError
+        Propagate: nothing was stored.
+
+    """
+    table = _kind_of(kind, interval)
+    now = wall.time_ns() if now_ns is None else now_ns
+    report = RawReport(kind, symbol, interval, str(root))
+    rows = RowBlocks(source, table, columns)
+    with raw_days.changing(root, wait_seconds) as change:
+        part = _Part(rows, change, report, symbol, interval, now, replace=replace, completes=True)
+        try:
+            part.run(careful=True)
+        except BaseException:
+            part.abandon()
+            raise
+        change.commit()
+    return report
+
+
+def _kind_of(kind: str, interval: str | None) -> Kind:
+    table = KINDS[kind]
+    if table.interval != bool(interval):
+        raise DataError(f"{kind}: {'give' if table.interval else 'there is no'} --interval")
+    return table
+
+
 class _Part:
     """One file on its way into the store."""
 
     def __init__(
         self,
-        file: CsvBlocks,
+        file: CsvBlocks | RowBlocks,
         change: Change,
         report: RawReport,
         symbol: str,
@@ -121,9 +173,10 @@ class _Part:
         now: int,
         *,
         replace: bool,
+        completes: bool = False,
     ) -> None:
         self.file, self.kind, self.change, self.report = file, file.kind, change, report
-        self.symbol, self.replace = symbol, replace
+        self.symbol, self.replace, self.completes = symbol, replace, completes
         self.step = interval_ns(interval) if interval else 0
         self.latest = now - self.step if self.step else now + _CLOCK_NS
         self.folder = raw_days.series_path(change.root, self.kind, symbol, interval)
@@ -293,7 +346,12 @@ class _Part:
         for name in self.kind.key:
             same &= _equal(both[name].slice(0, both.num_rows - 1), both[name].slice(1))
         pairs = np.flatnonzero(same)
-        differ = ~_equal_rows(both.take(pa.array(pairs)), both.take(pa.array(pairs + 1)))
+        if self.completes:
+            both = _filled(self.kind, both, pairs)
+        olds, news = both.take(pa.array(pairs)), both.take(pa.array(pairs + 1))
+        differ = ~_equal_rows(olds, news)
+        if self.completes and not self.replace:
+            differ &= ~_completed(self.kind, olds, news)
         if differ.any() and not self.replace:
             shown = both.slice(int(pairs[differ][0]), 2).to_pylist()
             at = iso(shown[0][self.kind.columns[0].name])
@@ -323,6 +381,33 @@ def _equal_rows(left: pa.Table, right: pa.Table) -> np.ndarray:
     for one, other in zip(left.columns, right.columns, strict=True):
         same &= _equal(one, other)
     return same
+
+
+def _completed(kind: Kind, olds: pa.Table, news: pa.Table) -> np.ndarray:
+    """Return which new rows are the whole of what the old ones are a part of."""
+    if kind.interval:
+        whole = pc.equal(olds["open"], news["open"])
+        for name, compare in (("high", pc.greater_equal), ("low", pc.less_equal), ("volume", pc.greater_equal)):
+            if name in news.column_names:
+                whole = pc.and_(whole, compare(news[name], olds[name]))
+        return np.asarray(pc.fill_null(whole, False).to_numpy(), dtype=bool)
+    filled = np.ones(olds.num_rows, dtype=bool)
+    for column in kind.columns:
+        old, new = olds[column.name], news[column.name]
+        filled &= _equal(old, new) | (np.asarray(old.is_null().to_numpy(), dtype=bool) & (not column.needed))
+    return filled
+
+
+def _filled(kind: Kind, both: pa.Table, pairs: np.ndarray) -> pa.Table:
+    """Return the rows with what a new row leaves empty taken from the old one of its pair."""
+    for place, column in enumerate(kind.columns):
+        if column.needed:
+            continue
+        values, index = both[column.name], np.arange(both.num_rows)
+        empty = np.asarray(values.is_null().to_numpy(), dtype=bool)[pairs + 1]
+        index[pairs[empty] + 1] = pairs[empty]
+        both = both.set_column(place, both.schema.field(place), values.take(pa.array(index)))
+    return both
 
 
 def _decimal(column: pa.ChunkedArray) -> bool:

@@ -31,13 +31,13 @@ from nautilus_trader.common.component import LiveClock, MessageBus
 from nautilus_trader.core.nautilus_pyo3 import Quota
 from nautilus_trader.live.factories import LiveDataClientFactory, LiveExecClientFactory
 
-from node.binance.budget import RequestBudget
 from node.binance.config import ArgonautDataClientConfig, ArgonautExecClientConfig
 from node.binance.data import ArgonautBinanceFuturesDataClient
 from node.binance.execution import ArgonautBinanceFuturesExecutionClient
 from node.binance.http import ArgonautBinanceHttpClient, is_loopback
 from node.binance.upstream import check_upstream
 from strategies.errors import ConfigError
+from strategies.request_budget import RequestBudget
 
 _WEIGHT_PER_MINUTE = 2_400
 _ORDERS_PER_MINUTE = 1_200

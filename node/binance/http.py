@@ -25,8 +25,8 @@ from nautilus_trader.core.nautilus_pyo3 import (
     Quota,
 )
 
-from node.binance.budget import HeldBackError, Purpose, RequestBudget, purpose_of, weight_of
 from strategies.errors import ConfigError
+from strategies.request_budget import HeldBackError, Purpose, RequestBudget, purpose_of, weight_of
 
 UNREACHABLE = 0
 """HTTP status of a request that got no answer at all (time-out, reset, refused)."""

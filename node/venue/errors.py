@@ -47,6 +47,7 @@ _TEXTS = {
     -1120: "Invalid interval.",
     -1121: "Invalid symbol.",
     -1125: "This listenKey does not exist.",
+    -1127: "More than {0} hours between startTime and endTime.",
     -1128: "Combination of optional parameters invalid.",
     -1130: "Data sent for parameter '{0}' is not valid.",
     -2011: "Unknown order sent.",

@@ -14,6 +14,7 @@ from node.venue.venue import Venue
 type Json = dict[str, Any]
 
 _MOST_KLINES = 1500
+_HOUR_MS = 3_600_000
 _KLINE_WEIGHTS = ((100, 1), (500, 2), (1000, 5))
 _DEPTH_WEIGHTS = ((50, 2), (100, 5), (500, 10))
 _DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
@@ -24,7 +25,7 @@ def register(table: EndpointTable) -> None:
     table.add("GET", "/fapi/v1/ping")(lambda _venue, _params: {})
     table.add("GET", "/fapi/v1/time")(lambda venue, _params: {"serverTime": venue.clock.wall_ms()})
     table.add("GET", "/fapi/v1/exchangeInfo")(exchange_info)
-    table.add("GET", "/fapi/v1/klines", weight=_kline_weight)(klines)
+    table.add("GET", "/fapi/v1/klines", weight=kline_weight)(klines)
     table.add("GET", "/fapi/v1/depth", weight=_depth_weight)(depth)
     table.add("GET", "/fapi/v1/trades", weight=5)(trades)
     table.add("GET", "/fapi/v1/historicalTrades", weight=20)(trades)
@@ -103,11 +104,30 @@ def trades(venue: Venue, params: Params) -> list[Json]:
 
 
 def agg_trades(venue: Venue, params: Params) -> list[Json]:
-    """Return one aggregate trade for each of the newest public bars, at its close."""
+    """
+    Return one aggregate trade for each public bar, at its close: from an identifier or in a window, ascending.
+
+    As at the exchange: without either the newest; a window is shorter than an hour (-1127); both at once are refused.
+    """
     instrument = _instrument(venue, params)
+    step, limit = venue.feed.step_ms, params.limit(500, 1000)
+    if "fromId" in params:
+        if "startTime" in params or "endTime" in params:
+            raise error(-1128)
+        bars = venue.feed.klines(instrument.symbol, venue.feed.interval, params.integer("fromId") * step, None, limit)
+    else:
+        start = params.integer("startTime") if "startTime" in params else None
+        end = params.integer("endTime") if "endTime" in params else None
+        if start is not None and end is not None and end - start >= _HOUR_MS:
+            raise error(-1127, 1)
+        # Times mean those of the trades, which lie at the bars' closes.
+        opens = None if start is None else start - step + 1
+        bars = venue.feed.klines(
+            instrument.symbol, venue.feed.interval, opens, None if end is None else end - step + 1, limit
+        )
     rows = []
-    for bar in _recent(venue, instrument, params):
-        number = bar[0] // venue.feed.step_ms
+    for bar in bars:
+        number = bar[0] // step
         rows.append({"a": number, "p": bar[4], "q": bar[5], "f": number, "l": number, "T": bar[6], "m": False})
     return rows
 
@@ -236,7 +256,8 @@ def _limit(kind: str, interval: str, number: int, limit: int) -> Json:
     return {"rateLimitType": kind, "interval": interval, "intervalNum": number, "limit": limit}
 
 
-def _kline_weight(params: Params) -> int:
+def kline_weight(params: Params) -> int:
+    """Return the weight of a klines request, which depends on its limit."""
     limit = params.integer("limit", 500)
     return next((w for most, w in _KLINE_WEIGHTS if limit < most), 5 if limit <= 1000 else 10)
 

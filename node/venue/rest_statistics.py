@@ -18,7 +18,7 @@ from node.venue.feed import Bar, interval_ms
 from node.venue.instruments import Instrument
 from node.venue.params import Params
 from node.venue.publisher import DAY_MS
-from node.venue.rest_public import klines
+from node.venue.rest_public import kline_weight, klines
 from node.venue.venue import Venue
 
 type Json = dict[str, Any]
@@ -26,6 +26,7 @@ type Json = dict[str, Any]
 PERIODS = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")
 _DATA = "/futures/data"
 _MOST_ROWS = 500
+_DAYS_BACK = 30
 _RATIOS = (
     ("globalLongShortAccountRatio", Decimal("0.62"), ("longShortRatio", "longAccount", "shortAccount")),
     ("topLongShortAccountRatio", Decimal("0.64"), ("longShortRatio", "longAccount", "shortAccount")),
@@ -42,7 +43,7 @@ def register(table: EndpointTable) -> None:
     for name, middle, fields in _RATIOS:
         table.add("GET", f"{_DATA}/{name}", weight=0)(_ratio(name, middle, fields))
     for name in ("markPriceKlines", "indexPriceKlines", "premiumIndexKlines", "continuousKlines"):
-        table.add("GET", f"/fapi/v1/{name}", weight=5)(_price_klines(name))
+        table.add("GET", f"/fapi/v1/{name}", weight=kline_weight)(_price_klines(name))
     table.add("GET", "/fapi/v1/indexInfo")(lambda _venue, _params: [])
     table.add("GET", "/fapi/v1/constituents", weight=2)(constituents)
 
@@ -160,9 +161,13 @@ def _rows(
     if length % venue.feed.step_ms:
         return []  # shorter than the replayed bars: nothing is known at these times
     now = venue.feed.public_ms(instrument.symbol)
+    if "startTime" in params and params.integer("startTime") < now - _DAYS_BACK * DAY_MS:
+        raise error(-1130, "startTime")
     end = min(params.integer("endTime", now), now)
-    bars = {b.open_ms + venue.feed.step_ms: b for b in venue.feed.public_since(instrument.symbol, 0)}
-    times = [t for t in bars if t % length == 0 and t <= end and t >= params.integer("startTime")]
+    oldest = max(params.integer("startTime"), now - _DAYS_BACK * DAY_MS)
+    known = venue.feed.public_since(instrument.symbol, oldest - venue.feed.step_ms)
+    bars = {b.open_ms + venue.feed.step_ms: b for b in known}
+    times = [t for t in bars if t % length == 0 and oldest <= t <= end]
     chosen = times[:limit] if "startTime" in params and "endTime" not in params else times[-limit:]
     return [row(instrument, bars[t], t) for t in chosen]
 

@@ -9,8 +9,8 @@ from nautilus_trader.adapters.binance.http.error import BinanceClientError
 from nautilus_trader.common.component import LiveClock
 from nautilus_trader.core.nautilus_pyo3 import HttpMethod
 
-from node.binance.budget import BAN_SECS, HeldBackError, Purpose, RequestBudget, purpose_of, weight_of
 from node.binance.http import ArgonautBinanceHttpClient, outcome_unknown, transient
+from strategies.request_budget import BAN_SECS, HeldBackError, Purpose, RequestBudget, purpose_of, weight_of
 
 MINUTE_START = 1_800_000_000.0  # a multiple of 60
 
