@@ -21,7 +21,8 @@ FORBIDDEN = {
     "strategies": ("actors", "catalog", "research", "node"),
     "actors": ("catalog", "research", "node"),
     "catalog": ("actors", "research", "node"),
-    "research": ("node",),
+    # Studies run the engine of record through node.assembly and node.backtest_run; never what touches an exchange.
+    "research": ("node.binance", "node.venue", "node.live", "node.live_run", "node.control", "node.cli"),
     "node": ("tests",),
     "node.binance": ("node.venue", "node.journal", "node.simulation", "research", "catalog"),
     "node.journal": (
