@@ -119,17 +119,40 @@ def load_side_data(
         joined = np.full(len(open_time), np.nan)
         if not left_out(store.BARS, bar_type_text(name, interval)):
             other = load_bars(catalog, name, interval)
-            at = np.minimum(np.searchsorted(other.open_time, open_time), len(other) - 1)
-            same = other.open_time[at] == open_time
-            joined[same] = other.close[at[same]]
+            joined = join_closes(open_time, other.open_time, other.close)
         closes.append(joined)
 
     funding = np.full(len(open_time), np.nan)
     if not left_out(store.FUNDING, instrument_id_text(symbol)):
         settled = load_funding(catalog, symbol)
-        at = np.searchsorted(settled.time, open_time + interval_ns(interval), side="left") - 1
-        funding[at >= 0] = settled.rate[at[at >= 0]]
+        funding = join_funding(open_time + interval_ns(interval), settled.time, settled.rate)
     return SideData(closes[0], closes[1], funding)
+
+
+def join_closes(
+    open_time: "npt.NDArray[np.int64]", other_time: "npt.NDArray[np.int64]", close: "npt.NDArray[np.float64]"
+) -> "npt.NDArray[np.float64]":
+    """Return, per bar, the close of the other series' bar with the same open time; NaN where it has none."""
+    import numpy as np  # noqa: PLC0415 - `--help` answers before these imports
+
+    joined = np.full(len(open_time), np.nan)
+    if len(other_time):
+        at = np.minimum(np.searchsorted(other_time, open_time), len(other_time) - 1)
+        same = other_time[at] == open_time
+        joined[same] = close[at[same]]
+    return joined
+
+
+def join_funding(
+    close_time: "npt.NDArray[np.int64]", settled: "npt.NDArray[np.int64]", rate: "npt.NDArray[np.float64]"
+) -> "npt.NDArray[np.float64]":
+    """Return, per bar, the last rate settled strictly before its close; NaN before the first."""
+    import numpy as np  # noqa: PLC0415 - `--help` answers before these imports
+
+    funding = np.full(len(close_time), np.nan)
+    at = np.searchsorted(settled, close_time, side="left") - 1
+    funding[at >= 0] = rate[at[at >= 0]]
+    return funding
 
 
 def build_features(
