@@ -6,13 +6,9 @@ One JSON line per run, chained by SHA-256, appended and flushed under a lock (:m
 """
 
 from research.trials.effort import Effort, effective_number, effective_trials, summarise
+from research.trials.entries import Code, Entry, Kind, SharpeSummary, Verification
 from research.trials.ledger import (
     LEDGER_VARIABLE,
-    Code,
-    Entry,
-    Kind,
-    SharpeSummary,
-    Verification,
     code_version,
     config_hash,
     ledger_path,

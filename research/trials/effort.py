@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from research.trials.ledger import Entry, SharpeSummary, read
+from research.trials.entries import Entry, SharpeSummary
+from research.trials.ledger import read
 
 if TYPE_CHECKING:
     import numpy as np
