@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from nautilus_trader.adapters.binance.http.error import BinanceError
 from nautilus_trader.live.node import TradingNode
 
 from actors.ledger import RestoredLedger
@@ -51,6 +52,7 @@ _POLL_SECS = 0.02
 _FUNDING_SECS = 60.0
 _TRADER_POLL_SECS = 0.25
 _JOURNAL_SECS = 2.0
+_PAYMENTS_SECS = 3.0
 _JOURNAL_POLL_SECS = 0.0011  # uvloop rounds anything below a millisecond to zero: a busy loop
 _LATCH_OF_CODE = {
     "pause": Latch.PAUSED,
@@ -284,6 +286,7 @@ class _LiveRun:
                 await self._until_ended(node)
                 if self._flatten_on_stop and self._stopped_by is not None:
                     await self._flatten()
+                await self._last_payments(node)
             view = NodeView.of(node, self._config.symbols, strategies)
         finally:
             if barrier is not None:
@@ -361,6 +364,11 @@ class _LiveRun:
     async def _flatten(self) -> None:
         if not await self._operations.flatten(f"--flatten-on-stop ({self._stopped_by})"):
             self._failure = self._failure or "--flatten-on-stop: the venue is not flat: its stops are still there"
+
+    async def _last_payments(self, node: TradingNode) -> None:
+        """Record funding whose event was lost, if the venue answers; if not, the next start does it."""
+        with suppress(BinanceError, TimeoutError):
+            await asyncio.wait_for(execution_client(node.kernel.exec_engine).read_back_funding(), _PAYMENTS_SECS)
 
     async def _stop(self, node: TradingNode, running: "asyncio.Task[None]") -> None:
         """Stop the node; its stops stay at the venue."""

@@ -59,7 +59,9 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
         )
         self._unknown_kinds: set[str] = set()
         client.budget.on_blocked = lambda code, message: self._incident("warning", code, message)
-        self._funding = FundingReporter(self, http=client, msgbus=self._msgbus, clock=self._clock)
+        self._funding = FundingReporter(
+            self, http=client, msgbus=self._msgbus, clock=self._clock, replay=kwargs["config"].lift_rate_limits
+        )
         self._own_handlers = {
             "ACCOUNT_UPDATE": self._on_account_update,
             "MARGIN_CALL": self._on_margin_call,
@@ -132,6 +134,10 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
             )
         if update.a.m == user_events.FUNDING_FEE:
             self._funding.on_update(update)
+
+    async def read_back_funding(self) -> None:
+        """Record funding payments no event told of. Errors: **propagate** (``BinanceError``)."""
+        await self._funding.catch_up()
 
     def _on_margin_call(self, raw: bytes) -> None:
         call = user_events.MARGIN_CALL.decode(raw)

@@ -2,11 +2,12 @@
 Funding payments, from the user stream's balance changes to one record per symbol and settlement.
 
 For a cross-margin position Binance reports the balance change only, without the symbol. With one open position the
-symbol is certain; with several the payment is split by the account's income history, which is authoritative.
+symbol is certain; with several the payment is split by the account's income history, which is authoritative. The same
+history tells of payments whose event was lost.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ HOUR_MS = 3_600_000
 INCOME_ATTEMPTS = 4
 INCOME_DELAY_SECS = 0.5
 INCOME_LOOKBACK_MS = 5 * 60_000
+LATE_EVENT_MS = 10 * 60_000
+"""How long after a payment was found in the history its event may still come."""
 REMEMBERED = 10_000
 
 
@@ -46,11 +49,19 @@ class FundingReporter:
         Signs and sends the income query.
     msgbus, clock : Any
         The client's own.
+    replay : bool
+        The venue's market time is not its wall time: a row of the history does not tell which settlement it is.
 
     """
 
     def __init__(
-        self, client: "ReportingExecutionClient", *, http: ArgonautBinanceHttpClient, msgbus: Any, clock: Any
+        self,
+        client: "ReportingExecutionClient",
+        *,
+        http: ArgonautBinanceHttpClient,
+        msgbus: Any,
+        clock: Any,
+        replay: bool = False,
     ) -> None:
         self._client = client
         self._http = http
@@ -59,6 +70,11 @@ class FundingReporter:
         self._seen: deque[str] = deque(maxlen=REMEMBERED)
         self._attributed: deque[int] = deque(maxlen=REMEMBERED)
         self._turn = asyncio.Lock()
+        self._replay = replay
+        self._since_ms: int = clock.timestamp_ms()
+        self._told: deque[tuple[str, Decimal]] = deque(maxlen=REMEMBERED)
+        self._unexplained: list[Decimal] = []
+        self._caught: list[IncomeRow] = []
 
     def on_update(self, update: AccountUpdate) -> None:
         """Publish the payments of one FUNDING_FEE update; with several symbols this happens after a REST look-up."""
@@ -68,14 +84,56 @@ class FundingReporter:
         settled = settlement_ms(update.T)
         symbols = [p.s for p in update.a.P] or self._client.open_position_symbols()
         if len(set(symbols)) == 1:
-            self._publish(symbols[0], settled, amount)
+            if not self._told_before(amount, symbols[0]):
+                self._publish(symbols[0], f"{symbols[0]}/{settled}", amount)
             return
         self._client.start_work(self._in_turn(settled, amount, symbols), "funding_split")
+
+    async def catch_up(self) -> None:
+        """
+        Publish the payments of this client's life that no event told of: lost with a stream, or silently.
+
+        Errors: **propagate** (``BinanceError``: the history cannot be read; nothing was published).
+        """
+        async with self._turn:
+            rows = await self._income(self._since_ms)
+            known = Counter(self._told)
+            untold = []
+            for row in reversed(rows):
+                key = (row.symbol, Decimal(row.income))
+                if known[key] > 0:
+                    known[key] -= 1
+                else:
+                    untold.append(row)
+            for amount in list(self._unexplained):  # told as a sum when the history did not have it yet
+                newest_first = untold[::-1]
+                runs = (_explaining(newest_first[n:], amount) for n in range(len(newest_first)))
+                explained = next(filter(None, runs), [])
+                if explained:
+                    self._unexplained.remove(amount)
+                    self._attributed.extend(r.tranId for r in explained)
+                    untold = [r for r in untold if r not in explained]
+            for row in untold:
+                self._attributed.append(row.tranId)
+                self._caught.append(row)
+                settled = f"transaction-{row.tranId}" if self._replay else settlement_ms(row.time)
+                self._publish(row.symbol, f"{row.symbol}/{settled}", Decimal(row.income))
+            # One page holds a thousand rows: a long life must not ask for all of it.
+            self._since_ms = max(self._since_ms, self._clock.timestamp_ms() - HOUR_MS)
+
+    def _told_before(self, amount: Decimal, symbol: str | None = None) -> bool:
+        """Return whether an event comes too late: its payment was found in the history before."""
+        oldest = self._clock.timestamp_ms() - LATE_EVENT_MS
+        self._caught = [r for r in self._caught if r.time >= oldest]
+        rows = _explaining([r for r in reversed(self._caught) if symbol in (None, r.symbol)], amount)
+        self._caught = [r for r in self._caught if r not in rows]
+        return bool(rows)
 
     async def _in_turn(self, settled: int, amount: Decimal, symbols: list[str]) -> None:
         # Two events at once would both claim the same income row.
         async with self._turn:
-            await self._split(settled, amount, symbols)
+            if not self._told_before(amount):
+                await self._split(settled, amount, symbols)
 
     async def _split(self, settled: int, amount: Decimal, symbols: list[str]) -> None:
         last: Exception | None = None
@@ -83,14 +141,14 @@ class FundingReporter:
             if attempt:
                 await asyncio.sleep(INCOME_DELAY_SECS * attempt)
             try:
-                rows = _explaining(await self._income(), amount)
+                rows = _explaining(await self._income(self._clock.timestamp_ms() - INCOME_LOOKBACK_MS), amount)
             except BinanceError as e:
                 last = e
                 continue
             if rows:
                 for row in rows:
                     self._attributed.append(row.tranId)
-                    self._publish(row.symbol, settled, Decimal(row.income))
+                    self._publish(row.symbol, f"{row.symbol}/{settled}", Decimal(row.income))
                 return
         publish_incident(
             self._msgbus,
@@ -100,16 +158,18 @@ class FundingReporter:
             message=f"funding of {amount} could not be split among {', '.join(symbols) or 'no position'}: "
             f"{last or 'the income history does not contain it'}",
         )
-        self._publish("+".join(sorted(set(symbols))) or "UNKNOWN", settled, amount)
+        name = "+".join(sorted(set(symbols))) or "UNKNOWN"
+        self._unexplained.append(amount)
+        self._publish(name, f"{name}/{settled}", amount)
 
-    async def _income(self) -> list[IncomeRow]:
-        """Return the last minutes' payments that no event has been attributed to, newest first."""
+    async def _income(self, since_ms: int) -> list[IncomeRow]:
+        """Return the payments since then that no event has been attributed to, newest first."""
         raw = await self._http.sign_request(
             HttpMethod.GET,
             "/fapi/v1/income",
             payload={
                 "incomeType": FUNDING_FEE,
-                "startTime": str(self._clock.timestamp_ms() - INCOME_LOOKBACK_MS),
+                "startTime": str(since_ms),
                 "limit": "1000",
                 "timestamp": str(self._clock.timestamp_ms()),
             },
@@ -117,11 +177,11 @@ class FundingReporter:
         rows = (r for r in INCOME.decode(raw) if r.incomeType == FUNDING_FEE and r.tranId not in self._attributed)
         return sorted(rows, key=lambda r: (r.time, r.tranId), reverse=True)
 
-    def _publish(self, symbol: str, settled: int, amount: Decimal) -> None:
-        record_id = f"{symbol}/{settled}"
+    def _publish(self, symbol: str, record_id: str, amount: Decimal) -> None:
         if record_id in self._seen:
             return
         self._seen.append(record_id)
+        self._told.append((symbol, amount))
         record = FundingRecord(
             id=record_id,
             market_time=market_clock(self._msgbus).now,

@@ -23,6 +23,7 @@ RESYNC_LONGEST_DELAY_SECS = 30.0
 SNAPSHOT_ATTEMPTS = 5
 START_HOLD_SECS = 0.1
 STREAM_WATCH_SECS = 1.0
+FUNDING_WATCH_SECS = 300.0
 STREAM_QUESTION = b'{"method":"LIST_SUBSCRIPTIONS","id":1}'
 
 
@@ -42,6 +43,7 @@ class ReconcilingExecutionClient(ReportingExecutionClient):
         self.stream_gaps = 0
         self._resync_task: asyncio.Task[None] | None = None
         self._watch_task: asyncio.Task[None] | None = None
+        self._funding_task: asyncio.Task[None] | None = None
 
     async def _connect(self) -> None:
         """
@@ -62,12 +64,25 @@ class ReconcilingExecutionClient(ReportingExecutionClient):
         else:
             await super()._connect()
         self._watch_task = self._loop.create_task(self._watch_user_stream(), name="watch_user_stream")
+        self._funding_task = self._loop.create_task(self._watch_funding(), name="watch_funding")
 
     async def _disconnect(self) -> None:
-        for task in (self._watch_task, self._resync_task):
+        for task in (self._watch_task, self._funding_task, self._resync_task):
             if task is not None:
                 task.cancel()
         await super()._disconnect()
+
+    async def read_back_funding(self) -> None:
+        """Record what the account's history holds and no event told of; the events' own client overrides it."""
+
+    async def _watch_funding(self) -> None:
+        """Without it a funding event that is lost while the stream stands is missing until the next start."""
+        while True:
+            await asyncio.sleep(FUNDING_WATCH_SECS)
+            try:
+                await self.read_back_funding()
+            except BinanceError as e:
+                self._log.warning(f"Funding history cannot be read: {e}")
 
     async def user_stream_up(self) -> bool:
         """
@@ -141,6 +156,7 @@ class ReconcilingExecutionClient(ReportingExecutionClient):
                     stream._resume_dispatch()  # noqa: SLF001 - as above
         try:
             await self._update_account_state()
+            await self.read_back_funding()
         except (BinanceError, ExceptionGroup) as e:
             self._log.warning(f"Account refresh failed: {e}")
             return False

@@ -103,13 +103,14 @@ class Run:
         self,
         *,
         days: int = 4,
+        first: date | None = None,
         venue: dict[str, Any] | None = None,
         node: dict[str, Any] | None = None,
         module: list[str] | None = None,
     ) -> Self:
         """Start the venue, paused, and the first node; `venue` and `node` replace keys, `module` the node's command."""
         self._module = module or self._module
-        first = FIRST_DAY + timedelta(days=self.seed % 10)
+        first = first or FIRST_DAY + timedelta(days=self.seed % 10)
         self.demo.write(start=str(first), end=str(first + timedelta(days=days)))
         _override(self.demo.venue, venue or {})
         _override(self.demo.config, node or {})

@@ -4,7 +4,8 @@ Random trouble, cycle after cycle, against one venue whose books live through it
 Every cycle lets the market go on for some bars and then does one thing at random: kill -9 at a random instant of a
 running replay, a dropped or reset stream, refused, lost and executed-but-unanswered requests, lost, doubled and
 reversed events, a stop that is hit with or without a gap, a person who closes, halves, doubles or reverses a position
-or cancels its stop. A cycle ends when the node is in order again, or the run fails there.
+or cancels its stop; entries that fill in parts; with Redis, a server that is killed (and comes back empty) or stalls.
+A cycle ends when the node is in order again, or the run fails there.
 """
 
 import random
@@ -18,6 +19,7 @@ from typing import Any
 from strategies.order_ids import Leg
 from tests.faults import harness
 from tests.faults.harness import Books, Run, covered, leg_orders, live_stops, naked_seconds, net
+from tests.faults.redis_server import RedisServer
 
 _SETTLE_SECS = 30.0
 _CODES = ((503, -1008, "fail"), (504, 0, "fail"), (429, -1003, "fail"), (503, -1007, "execute_then_fail"))
@@ -38,11 +40,13 @@ class Report:
     """
 
     seed: int
+    redis: bool
     cycles: int
     seconds: float
     disturbances: dict[str, int]
     entries: int
     fills: int
+    partial_fills: int
     restarts: int
     naked_secs: float
     restart_to_protected_secs: float
@@ -66,11 +70,12 @@ class Report:
 
 
 class Soak:
-    """One run of `cycles` random disturbances on a started `run`."""
+    """One run of `cycles` random disturbances on a started `run`; its node uses `redis`, if there is one."""
 
-    def __init__(self, run: Run, cycles: int) -> None:
+    def __init__(self, run: Run, cycles: int, redis: RedisServer | None = None) -> None:
         self.run = run
         self.cycles = cycles
+        self.redis = redis
         self.random = random.Random(run.seed)
         self.done: Counter[str] = Counter()
         self.restart_secs = 0.0
@@ -87,7 +92,11 @@ class Soak:
             "human trade": (2, self._human),
             "human cancel": (1, self._human_cancel),
             "stop hit unheard": (2, self._stop_hit_unheard),
+            "refused connections": (1, self._refused),
+            "funding": (1, self._funding),
         }
+        if redis is not None:
+            self._kinds |= {"redis killed": (2, self._redis_killed), "redis stalled": (2, self._redis_stalled)}
 
     def play(self) -> Report:
         """Do it."""
@@ -148,6 +157,35 @@ class Soak:
         self.run.control("fault", path=path, message="soak", **what)
         self.run.step(self.random.randint(1, 6))
 
+    def _refused(self) -> None:
+        self.run.control("refuse_connections", secs=self.random.uniform(0.2, 1.5))
+        self.run.step(self.random.randint(1, 3))
+
+    def _funding(self) -> None:
+        if self._pick():
+            if self.random.random() < 0.5:
+                self.run.control("event_fault", event="ACCOUNT_UPDATE", mode="mute", times=1)
+            self.run.control("funding", symbol=self.run.symbol, rate=f"{self.random.choice((-1, 1)) * 0.0003}")
+
+    def _redis_killed(self) -> None:
+        assert self.redis is not None
+        self.redis.kill()
+        self.run.step(self.random.randint(1, 4))
+        if self.random.random() < 0.3:
+            self._kill()  # the next life begins without it
+        self.redis.start()
+        self.run.step(self.random.randint(1, 2))
+
+    def _redis_stalled(self) -> None:
+        assert self.redis is not None
+        self.redis.stall()
+        try:
+            self.run.step(self.random.randint(1, 4))
+            if self.random.random() < 0.5:
+                self._stop_hit()
+        finally:
+            self.redis.go_on()
+
     def _resets(self) -> None:
         mode = self.random.choice(("close", "execute_then_close"))
         self.run.control("fault", method="POST", path="/fapi/v1/(order|algoOrder)$", mode=mode)
@@ -200,11 +238,13 @@ class Soak:
         naked = naked_seconds(run, books)
         return Report(
             seed=run.seed,
+            redis=self.redis is not None,
             cycles=self.cycles,
             seconds=seconds,
             disturbances=dict(sorted(self.done.items())),
             entries=len(leg_orders(books, Leg.ENTRY)),
             fills=len(books["fills"]),
+            partial_fills=sum(n - 1 for n in Counter(f["order_id"] for f in books["fills"]).values()),
             restarts=len(run.starts) - 1,
             naked_secs=naked,
             restart_to_protected_secs=self.restart_secs,

@@ -3,25 +3,52 @@
 import json
 import os
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import Run
+from tests.faults.harness import ROOT, Run
+from tests.faults.redis_server import RedisServer
 from tests.faults.soak import Soak
 
+FIRST, DAYS = date(2025, 4, 1), 180
+"""Nearly the whole sample: 17 000 time steps, of which a cycle takes about ten."""
 
-@pytest.mark.parametrize("cycles", [10, pytest.param(200, marks=pytest.mark.soak)])
+
+VENUE = {"execution": {"depth": "bar_quarter"}, "account": {"balance": 10_000_000}}
+NODE = {
+    "audit": {"in_replay": True, "interval_secs": 2.0},
+    "backtest": {"balance": 10_000_000},
+    "risk": {"limits": {"max_order_notional": 20_000_000, "max_total_notional": 60_000_000}},
+}
+"""Enough money that entries and stops take more than one price offers: they fill in parts."""
+BRIEF, FULL = 10, 200
+
+
+@pytest.mark.parametrize("redis", [False, True], ids=["without redis", "with redis"])
+@pytest.mark.parametrize("cycles", [BRIEF, pytest.param(FULL, marks=pytest.mark.soak)])
 def test_random_trouble(
-    make_run: Callable[[int], Run], cycles: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make_run: Callable[[int], Run],
+    cycles: int,
+    redis: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = make_run(int(os.environ.get("ARGONAUT_SEED", "4")))
+    server = RedisServer(tmp_path) if redis else None
     try:
-        run.start(days=2 + cycles // 4, node={"audit": {"in_replay": True, "interval_secs": 2.0}})
-        report = Soak(run, int(os.environ.get("ARGONAUT_CYCLES", cycles))).play()
+        run.start(first=FIRST, days=DAYS, venue=VENUE, node=NODE | ({} if server is None else {"redis": server.tree}))
+        report = Soak(run, int(os.environ.get("ARGONAUT_CYCLES", cycles)), server).play()
     finally:
         run.close()
+        if server is not None:
+            server.kill()
     text = json.dumps(report.plain(), indent=1)
-    with capsys.disabled():
-        print(text if cycles > 10 else "", end="")  # noqa: T201 - the report is what a soak is for
+    if cycles == FULL:
+        folder = Path(os.environ.get("ARGONAUT_REPORTS", ROOT / "var" / "reports"))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"soak-seed{run.seed}-{'with' if redis else 'without'}-redis.json").write_text(text + "\n")
+        with capsys.disabled():
+            print(text)  # noqa: T201 - the report is what a soak is for
     assert report.clean, text

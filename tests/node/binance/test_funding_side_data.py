@@ -224,6 +224,42 @@ async def test_a_payment_that_cannot_be_split_is_kept_whole_and_told(built_node:
     assert [i.code for i in incidents] == ["FUNDING_UNATTRIBUTED"]
 
 
+async def test_a_payment_whose_event_was_lost_is_read_back_once_and_its_late_event_adds_nothing(
+    built_node: TradingNode,
+) -> None:
+    client, records, incidents = listen(built_node)
+    now = built_node.kernel.clock.timestamp_ms()
+    rows = [
+        {"symbol": s, "incomeType": "FUNDING_FEE", "income": i, "asset": "USDT", "time": now, "tranId": n}
+        for n, (s, i) in enumerate([("XRPUSDT", "-0.3"), ("BTCUSDT", "0.1"), ("ETHUSDT", "0.7")], 1)
+    ]
+    async with income(built_node, rows):
+        client._handle_user_ws_message(payload("-0.30000000", [{"s": "XRPUSDT", "pa": "1"}]))
+        for _ in range(2):
+            await client.read_back_funding()
+        assert [(r.symbol, r.amount) for r in records] == [("XRPUSDT", -0.3), ("BTCUSDT", 0.1), ("ETHUSDT", 0.7)]
+        client._handle_user_ws_message(payload("0.1", [{"s": "BTCUSDT", "pa": "1"}]))
+        client._handle_user_ws_message(payload("0.7", []))
+        await eventually(lambda: client.pending_work == 0)
+    assert len(records) == 3
+    assert not incidents
+
+
+async def test_a_payment_told_as_a_sum_is_not_read_back_again(built_node: TradingNode) -> None:
+    client, records, _ = listen(built_node)
+    async with income(built_node, None):
+        client._handle_user_ws_message(payload("-0.2", []))
+        await eventually(lambda: client.pending_work == 0, 10)
+    now = built_node.kernel.clock.timestamp_ms()
+    rows = [
+        {"symbol": s, "incomeType": "FUNDING_FEE", "income": i, "asset": "USDT", "time": now, "tranId": n}
+        for n, (s, i) in enumerate([("XRPUSDT", "-0.3"), ("BTCUSDT", "0.1"), ("ETHUSDT", "0.7")], 1)
+    ]
+    async with income(built_node, rows):
+        await client.read_back_funding()
+    assert sorted(r.amount for r in records) == [-0.2, 0.7]
+
+
 async def test_unknown_reasons_types_and_fields_are_not_errors(built_node: TradingNode) -> None:
     client, records, incidents = listen(built_node)
     states: list[Any] = []
