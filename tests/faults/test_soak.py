@@ -26,7 +26,7 @@ NODE = {
 BRIEF, FULL = 10, 200
 
 
-@pytest.mark.parametrize("redis", [False, True], ids=["without redis", "with redis"])
+@pytest.mark.parametrize("redis", [False, True], ids=["alone", "beside redis"])
 @pytest.mark.parametrize("cycles", [BRIEF, pytest.param(FULL, marks=pytest.mark.soak)])
 def test_random_trouble(
     make_run: Callable[[int], Run],
