@@ -17,7 +17,7 @@ import shutil
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,30 +194,106 @@ def write_series(catalog: Path, kind: str, identifier: str, table: "pa.Table") -
     try:
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
-        file = staged / f"{_file_time(times[0].as_py())}_{_file_time(times[-1].as_py())}.parquet"
+        file = staged / file_name(times[0].as_py(), times[-1].as_py())
         pq.write_table(table, file, **parquet_options(table))
         _verify(file, table)
-        _sync(file)
-        _sync(staged)
-        live.parent.mkdir(parents=True, exist_ok=True)
-        if live.exists():
-            _exchange(catalog, staged, live)
-        else:
-            staged.rename(live)
-        _sync(live.parent)
+        exchange(catalog, staged, live)
     except OSError as e:
         raise DataError(f"{live}: cannot be written: {e.strerror or e}; the series is as it was before") from None
     shutil.rmtree(catalog / _STAGING, ignore_errors=True)
 
 
+def write_pieces(catalog: Path, kind: str, identifier: str, pieces: "Iterable[pa.Table]") -> Path:
+    """
+    Replace a series by tables that follow each other, never holding all of them; the file is as of one table.
+
+    Returns
+    -------
+    Path
+        The file as it stands now. The caller holds :func:`locked`.
+
+    Raises
+    ------
+    DataError
+        Propagate: no row at all, disk full, no permission; the series is as before.
+
+    """
+    import pyarrow as pa  # noqa: PLC0415 - commands answer --help before this import
+    import pyarrow.parquet as pq  # noqa: PLC0415 - as above
+
+    live = series_path(catalog, kind, identifier)
+    staged = catalog / _STAGING / "new"
+    first = last = rows = 0
+    try:
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        beside, writer, waiting = staged / "beside", None, []
+        try:
+            for piece in pieces:
+                if not piece.num_rows:
+                    continue
+                first, last = (first or piece["ts_init"][0].as_py()), piece["ts_init"][-1].as_py()
+                rows += piece.num_rows
+                writer = writer or pq.ParquetWriter(beside, piece.schema, **writer_options(piece.schema))
+                waiting.append(piece)
+                if sum(table.num_rows for table in waiting) >= ROWS_PER_GROUP:
+                    full = pa.concat_tables(waiting)
+                    whole = full.num_rows // ROWS_PER_GROUP * ROWS_PER_GROUP
+                    writer.write_table(full.slice(0, whole).combine_chunks(), row_group_size=ROWS_PER_GROUP)
+                    waiting = [full.slice(whole).combine_chunks()] if whole < full.num_rows else []
+            if writer is not None and waiting:
+                writer.write_table(pa.concat_tables(waiting).combine_chunks(), row_group_size=ROWS_PER_GROUP)
+        finally:
+            if writer is not None:
+                writer.close()
+        if not rows:
+            raise DataError(f"{live}: no row to write; the series is as it was before")
+        _refuse_lost_rows(beside, rows)
+        beside.rename(staged / file_name(first, last))
+        exchange(catalog, staged, live)
+    except OSError as e:
+        raise DataError(f"{live}: cannot be written: {e.strerror or e}; the series is as it was before") from None
+    return live / file_name(first, last)
+
+
+def file_name(first_ns: int, last_ns: int) -> str:
+    """Return the name Nautilus gives a file that covers these times."""
+    return f"{_file_time(first_ns)}_{_file_time(last_ns)}.parquet"
+
+
+def exchange(catalog: Path, staged: Path, live: Path) -> None:
+    """Put a complete directory below ``.staging`` in the place of `live`, in one step; the old one is removed."""
+    for file in staged.iterdir():
+        _sync(file)
+    _sync(staged)
+    live.parent.mkdir(parents=True, exist_ok=True)
+    if live.exists():
+        _exchange(catalog, staged, live)
+        shutil.rmtree(staged, ignore_errors=True)
+    else:
+        staged.rename(live)
+    _sync(live.parent)
+
+
+def writer_options(schema: "pa.Schema") -> dict[str, Any]:
+    """Return :func:`parquet_options` for a writer of pieces."""
+    return {
+        "use_dictionary": [field.name for field in schema if str(field.type) == "string"],
+        "compression": "lz4",
+        "write_statistics": [name for name in schema.names if name.startswith("ts_")],
+    }
+
+
 def parquet_options(table: "pa.Table", rows_per_group: int = ROWS_PER_GROUP) -> dict[str, Any]:
     """Return how parquet is written here: fast to write and read; statistics on times, which range queries use."""
-    return {
-        "row_group_size": rows_per_group,
-        "use_dictionary": [field.name for field in table.schema if str(field.type) == "string"],
-        "compression": "lz4",
-        "write_statistics": [name for name in table.schema.names if name.startswith("ts_")],
-    }
+    return {"row_group_size": rows_per_group, **writer_options(table.schema)}
+
+
+def _refuse_lost_rows(file: Path, rows: int) -> None:
+    import pyarrow.parquet as pq  # noqa: PLC0415 - commands answer --help before this import
+
+    if pq.read_metadata(file).num_rows != rows:
+        raise OSError("what was written reads back differently")
 
 
 def _verify(file: Path, table: "pa.Table") -> None:
@@ -235,7 +311,7 @@ def remove_series(catalog: Path, kind: str, identifier: str) -> None:
         shutil.rmtree(staged, ignore_errors=True)
         staged.parent.mkdir(parents=True, exist_ok=True)
         live.rename(staged)
-        shutil.rmtree(catalog / _STAGING, ignore_errors=True)
+        shutil.rmtree(staged, ignore_errors=True)
 
 
 def write_json(file: Path, content: Any) -> None:

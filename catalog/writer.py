@@ -89,7 +89,7 @@ def ingest_klines(
         Propagate: nothing was stored.
 
     """
-    grid, spec = _grid(catalog, symbol, instruments)
+    grid, spec = figures(catalog, symbol, instruments)
     parts = [
         _part(path, symbol, window, lambda p: checks.read_klines(opened(p), grid, interval, now_ns)) for path in paths
     ]
@@ -109,7 +109,7 @@ def ingest_funding(
     opened: Callable[[Path], Path | CsvFile] = Path,
 ) -> Report:
     """Bring funding settlements into the catalog; parameters and errors as in :func:`ingest_klines`."""
-    _, spec = _grid(catalog, symbol, instruments)
+    _, spec = figures(catalog, symbol, instruments)
     parts = [_part(path, symbol, window, lambda p: checks.read_funding(opened(p), symbol, now_ns)) for path in paths]
     return _commit_funding(parts, catalog, symbol, spec, replace=replace, wait_seconds=wait_seconds)
 
@@ -124,7 +124,7 @@ def put_series(bars: Series, funding: Series, *, catalog: Path, symbol: str, int
         Propagate: see :func:`ingest_klines`.
 
     """
-    grid, spec = _grid(catalog, symbol, None)
+    grid, spec = figures(catalog, symbol, None)
     report = _commit_bars([_described(Path(origin), bars)], catalog, grid, spec, interval)
     _commit_funding([_described(Path(origin), funding)], catalog, symbol, None)
     return report
@@ -155,7 +155,7 @@ def ingest_instruments(
     with store.locked(catalog, wait_seconds):
         for spec in specs.values():
             _refuse_new_precision(catalog, spec)
-        return {symbol: _store_instrument(catalog, spec) for symbol, spec in specs.items()}
+        return {symbol: keep_figures(catalog, spec) for symbol, spec in specs.items()}
 
 
 type _Part = tuple[Path, Series, FileReport]
@@ -263,7 +263,7 @@ def _commit_bars(
         merged.add_all(parts)
         series = merged.series
         if spec is not None:
-            _store_instrument(catalog, spec)
+            keep_figures(catalog, spec)
         if merged.changed:
             store.write_series(catalog, store.BARS, identifier, tables.bars_to_table(series, grid, interval))
     return merged.report("klines", symbol, interval, catalog, parts)
@@ -285,7 +285,7 @@ def _commit_funding(
         merged.add_all(parts)
         series = merged.series
         if spec is not None:
-            _store_instrument(catalog, spec)
+            keep_figures(catalog, spec)
         if merged.changed:
             store.write_series(
                 catalog, store.FUNDING, instrument_id_text(symbol), tables.funding_to_table(series, symbol)
@@ -314,8 +314,16 @@ def _described(path: Path, series: Series) -> _Part:
     return path, series, FileReport(str(path), rows, first, last, series.warnings)
 
 
-def _grid(catalog: Path, symbol: str, instruments: Path | None) -> tuple[Grid, InstrumentSpec | None]:
+def figures(catalog: Path, symbol: str, instruments: Path | None) -> tuple[Grid, InstrumentSpec | None]:
+    """
+    Return the grid of `symbol`, and its specification where that is not the one the catalog holds.
 
+    Raises
+    ------
+    DataError, ConfigError
+        Propagate: nobody has figures of this symbol, or other ones than bars were stored with.
+
+    """
     stored = tables.stored_grid(catalog, symbol)
     if stored is not None and instruments is None:
         return stored, None
@@ -327,7 +335,8 @@ def _grid(catalog: Path, symbol: str, instruments: Path | None) -> tuple[Grid, I
     return tables.grid_of(spec), spec
 
 
-def _store_instrument(catalog: Path, spec: InstrumentSpec) -> str:
+def keep_figures(catalog: Path, spec: InstrumentSpec) -> str:
+    """Store the instrument unless the catalog holds the same; the caller holds the lock. Returns what was done."""
     old = store.read_table(catalog, store.INSTRUMENTS, instrument_id_text(spec.symbol))
     new = tables.instrument_to_table(spec)
     if old is not None and old.to_pylist() == new.to_pylist():

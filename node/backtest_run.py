@@ -10,6 +10,7 @@ import msgspec
 from nautilus_trader.backtest.node import BacktestNode
 
 from catalog.instruments import InstrumentSpec, interval_ns, load_instruments
+from catalog.manifest import dataset_hash
 from catalog.reader import coverage, data_hash
 from catalog.sample import describe
 from node.assembly import Window, backtest_run_config
@@ -76,13 +77,19 @@ class OpenPosition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BacktestResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a run produced, and everything needed to repeat it."""
+    """
+    Everything a run produced, and everything needed to repeat it.
+
+    ``data_hash`` is over the values the run read; ``dataset_hash`` names the raw data sets the catalog was built from
+    (:func:`catalog.manifest.dataset_hash`), empty where it was filled otherwise.
+    """
 
     config: NodeConfig
     strategy_params: dict[str, Any]
     data_source: str
     synthetic: bool
     data_hash: str
+    dataset_hash: str
     start: str
     end: str
     bars: int
@@ -191,6 +198,7 @@ def _result(
         data_source="catalog" if sample is None else sample.description,
         synthetic=sample is not None and sample.synthetic,
         data_hash=data_hash(catalog, config.all_symbols, config.interval, window.data_start_ns, window.end_ns),
+        dataset_hash=dataset_hash(catalog, tuple(config.all_symbols), config.interval),
         start=format_time(window.start_ns) or "",
         end=format_time(window.end_ns) or "",
         bars=int(engine.iteration),

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -176,7 +177,7 @@ def _values(chunk: pa.Array) -> bytes | memoryview:
     if pa.types.is_boolean(chunk.type):
         return bytes(chunk.fill_null(False).to_numpy(zero_copy_only=False).tobytes())
     if chunk.null_count:
-        chunk = chunk.fill_null(pa.scalar(0, pa.int64()).cast(chunk.type))
+        chunk = chunk.fill_null(pa.scalar(Decimal(0) if pa.types.is_decimal(chunk.type) else 0, chunk.type))
     width = chunk.type.bit_width // 8
     return memoryview(chunk.buffers()[1])[chunk.offset * width : (chunk.offset + len(chunk)) * width]
 

@@ -124,6 +124,34 @@ _RATIOS = (
     Column("count_long_short_ratio", "wide", ("globallsratio",), needed=False),
     Column("sum_taker_long_short_vol_ratio", "wide", ("takerlsratio",), needed=False),
 )
+BOOK_LEVELS = 10
+"""Levels a side that are kept of a book snapshot."""
+
+
+def _book_level(level: int) -> tuple[Column, ...]:
+    columns = []
+    for side in ("ask", "bid"):
+        aliases = (f"{side}s{level}price",), (f"{side}s{level}amount", f"{side}size{level}")
+        columns.append(Column(f"{side}_price_{level}", "price", aliases[0], needed=level == 0))
+        columns.append(Column(f"{side}_quantity_{level}", "amount", aliases[1], needed=level == 0))
+    return tuple(columns)
+
+
+def _book_rules(level: int) -> tuple[tuple[str, str, str | int], ...]:
+    own: tuple[tuple[str, str, str | int], ...] = tuple(
+        rule
+        for side in ("ask", "bid")
+        for rule in ((f"{side}_price_{level}", ">", 0), (f"{side}_quantity_{level}", ">=", 0))
+    )
+    if level == 0:
+        return (*own, ("ask_price_0", ">", "bid_price_0"))
+    return (
+        *own,
+        (f"ask_price_{level}", ">", f"ask_price_{level - 1}"),
+        (f"bid_price_{level - 1}", ">", f"bid_price_{level}"),
+    )
+
+
 _TRADE_TAIL = (Column("is_buyer_maker", "flag", ("buyermaker", "m")),)
 
 _ALL = (
@@ -232,6 +260,16 @@ _ALL = (
         ),
         archive="bookTicker",
         cadence=("daily", "monthly"),
+    ),
+    Kind(
+        name="book_snapshots",
+        columns=(
+            Column("time", "time", ("timestamp",)),
+            *(column for level in range(BOOK_LEVELS) for column in _book_level(level)),
+        ),
+        key=(),
+        bare={},
+        rules=tuple(rule for level in range(BOOK_LEVELS) for rule in _book_rules(level)),
     ),
     Kind(
         name="book_depth",

@@ -55,6 +55,14 @@ SAMPLES: dict[str, tuple[str | None, str, list[str]]] = {
         "update_id,best_bid_price,best_bid_qty,best_ask_price,best_ask_qty,transaction_time,event_time",
         [f"{90 + i},0.7,19.0,0.8,13,{START_MS + i},{START_MS + i + 2}" for i in range(5)],
     ),
+    "book_snapshots": (
+        None,
+        (
+            "exchange,symbol,timestamp,local_timestamp,asks[0].price,asks[0].amount,bids[0].price,bids[0].amount,"
+            "asks[1].price,asks[1].amount,bids[1].price,bids[1].amount"
+        ),
+        [f"binance-futures,XRPUSDT,{START_MS + i}000,{START_MS + i}999,0.71,1.5,0.7,2,0.72,3,0.69,4" for i in range(3)],
+    ),
     "book_depth": (
         None,
         "timestamp,percentage,depth,notional",
