@@ -29,7 +29,7 @@ from actors.gate import SIGNAL_FEATURES
 from strategies.errors import ModelError
 from strategies.yaml_config import FrozenConfig
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "model.json"
 ONNX = "model.onnx"
 REFERENCE = "model.txt"
@@ -68,7 +68,7 @@ class ModelInputError(ValueError):
     """The values to score have the wrong number or are infinite (fail closed)."""
 
 
-class PlattScaling(FrozenConfig, frozen=True):
+class PlattScaling(FrozenConfig, frozen=True, tag_field="kind", tag="platt"):
     """Calibration applied after the graph: ``sigmoid(slope * logit(p) + intercept)``; `slope` is positive."""
 
     slope: float
@@ -78,6 +78,30 @@ class PlattScaling(FrozenConfig, frozen=True):
         """Return calibrated probabilities (same shape, float64)."""
         p = np.clip(np.asarray(probability, dtype=np.float64), 1e-12, 1 - 1e-12)
         return np.asarray(1 / (1 + np.exp(-(self.slope * np.log(p / (1 - p)) + self.intercept))))
+
+
+class IsotonicScaling(FrozenConfig, frozen=True, tag_field="kind", tag="isotonic"):
+    """Calibration applied after the graph: straight lines between corners, constant beyond the outer ones."""
+
+    scores: list[float]
+    probabilities: list[float]
+
+    def __call__(self, probability: np.ndarray) -> np.ndarray:
+        """Return calibrated probabilities (same shape, float64)."""
+        return np.asarray(np.interp(np.asarray(probability, dtype=np.float64), self.scores, self.probabilities))
+
+
+Calibration = PlattScaling | IsotonicScaling
+
+
+def _usable(calibration: Calibration) -> bool:
+    """Whether a calibration is finite and never turns the order of two scores around."""
+    if isinstance(calibration, PlattScaling):
+        return calibration.slope > 0 and math.isfinite(calibration.slope + calibration.intercept)
+    x, y = np.array(calibration.scores), np.array(calibration.probabilities)
+    if len(x) != len(y) or not len(x) or not np.isfinite(np.concatenate([x, y])).all():
+        return False
+    return bool((np.diff(x) > 0).all() and (np.diff(y) >= 0).all() and y[0] >= 0 and y[-1] <= 1)
 
 
 class Manifest(FrozenConfig, frozen=True):
@@ -102,7 +126,7 @@ class Manifest(FrozenConfig, frozen=True):
         A signal passes when its (calibrated) probability is at least this.
     threshold_rule : str
         How the threshold was chosen.
-    calibration : PlattScaling, optional
+    calibration : PlattScaling or IsotonicScaling, optional
         Applied to the graph's output.
     trained_from, trained_until : str
         First and last market time of data that fitting or choosing has seen; scores inside are in-sample.
@@ -125,7 +149,7 @@ class Manifest(FrozenConfig, frozen=True):
     files: dict[str, str]
     threshold: float
     threshold_rule: str
-    calibration: PlattScaling | None
+    calibration: Calibration | None
     trained_from: str
     trained_until: str
     valid_until: str
@@ -335,10 +359,7 @@ def _decode_manifest(folder: Path, raw: bytes) -> Manifest:
         raise ModelFolderError(
             folder, ModelFault.MALFORMED, f"{MANIFEST}: threshold {manifest.threshold} is no probability"
         )
-    calibration = manifest.calibration
-    if calibration is not None and not (
-        calibration.slope > 0 and math.isfinite(calibration.slope + calibration.intercept)
-    ):
+    if manifest.calibration is not None and not _usable(manifest.calibration):
         raise ModelFolderError(folder, ModelFault.MALFORMED, f"{MANIFEST}: calibration must be finite and increasing")
     return manifest
 

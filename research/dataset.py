@@ -240,15 +240,31 @@ def useful_features(rows: Float32s) -> tuple[list[int], dict[str, str]]:
         Propagate: no column carries anything.
 
     """
-    used, dropped = [], {}
+    used: list[int] = []
+    dropped: dict[str, str] = {}
+    order: dict[bytes, str] = {}
     for index, name in enumerate(MODEL_FEATURES):
-        known = rows[:, index][~np.isnan(rows[:, index])]
+        column = rows[:, index]
+        known = column[~np.isnan(column)]
         if not len(known):
             dropped[name] = "empty"
-        elif (known == known[0]).all():
+            continue
+        if (known == known[0]).all():
             dropped[name] = "constant"
-        else:
-            used.append(index)
+            continue
+        # Trees see only the order of values: a column in the same order, or in the opposite one, says nothing new.
+        ranks, opposite = _ranks(column), _ranks(-column)
+        twin = order.get(ranks) or order.get(opposite)
+        if twin is not None:
+            dropped[name] = f"duplicate of {twin}"
+            continue
+        order[ranks] = name
+        used.append(index)
     if not used:
         raise DataError("no feature varies in the training rows: check the data of the training window")
     return used, dropped
+
+
+def _ranks(column: Float32s) -> bytes:
+    _, inverse = np.unique(column, return_inverse=True, equal_nan=True)
+    return np.asarray(inverse, dtype=np.int32).tobytes()

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from actors.model_folder import PlattScaling
 from research.labels import Floats, Ints
 
 Bools = npt.NDArray[np.bool_]
@@ -32,8 +31,12 @@ def auc(scores: Floats, label: Ints) -> float:
 
 def log_loss(scores: Floats, label: Ints) -> float:
     """Return the mean negative log likelihood, natural logarithm."""
+    return float(np.mean(_losses(scores, label)))
+
+
+def _losses(scores: Floats, label: Ints) -> Floats:
     p = np.clip(scores, _CLIP, 1 - _CLIP)
-    return float(-np.mean(np.where(label == 1, np.log(p), np.log(1 - p))))
+    return np.asarray(-np.where(label == 1, np.log(p), np.log(1 - p)))
 
 
 def calibration_table(scores: Floats, label: Ints, bins: int = 5) -> list[dict[str, float]]:
@@ -99,6 +102,7 @@ def describe(
     close_time: Ints,
     *,
     threshold: float,
+    weight: Floats | None = None,
     seed: int | None = None,
 ) -> dict[str, Any]:
     """
@@ -115,6 +119,9 @@ def describe(
         int64, 0 or 1, and close of the signal bar in UTC ns.
     threshold : float
         Scores at least this pass.
+    weight : np.ndarray, optional
+        float64, uniqueness of each row: adds figures in which overlapping labels share one vote (``…_weighted``), and
+        the number of signals they amount to (``effective_signals``).
     seed : int, optional
         Adds bootstrap intervals (``…_95``) with this seed.
 
@@ -145,6 +152,14 @@ def describe(
         "net_r_gain_per_signal": float(-net_r[~passed].sum() / count),
         "net_r_lift": _mean(net_r[passed]) - _mean(net_r),
     }
+    if weight is not None:
+        result |= {
+            "effective_signals": float(weight.sum()),
+            "effective_passed": float(weight[passed].sum()),
+            "log_loss_weighted": float(np.average(_losses(scores, label), weights=weight)),
+            "net_r_all_weighted": _mean(net_r, weight),
+            "net_r_passed_weighted": _mean(net_r[passed], weight[passed]),
+        }
     if seed is not None:
         statistics: dict[str, Callable[[Ints], float]] = {
             "auc": lambda rows: auc(scores[rows], label[rows]),
@@ -158,30 +173,5 @@ def describe(
     return result
 
 
-def fit_platt(scores: Floats, label: Ints) -> PlattScaling:
-    """
-    Return ``sigmoid(slope * logit(score) + intercept)`` fitted by regularised maximum likelihood.
-
-    Targets are smoothed as Platt proposed, so that few rows cannot make the fit run away; a slope that is not positive
-    would turn the order of the scores around and is replaced by no scaling (slope 1, intercept 0).
-    """
-    good, bad = int(np.count_nonzero(label == 1)), int(np.count_nonzero(label == 0))
-    target = np.where(label == 1, (good + 1) / (good + 2), 1 / (bad + 2))
-    p = np.clip(scores, _CLIP, 1 - _CLIP)
-    design = np.column_stack([np.log(p / (1 - p)), np.ones(len(p))])
-    weights = np.array([1.0, 0.0])
-    for _ in range(100):
-        fitted = 1 / (1 + np.exp(-(design @ weights)))
-        gradient = design.T @ (fitted - target) + 1e-3 * (weights - [1.0, 0.0])
-        curvature = (design * (fitted * (1 - fitted))[:, None]).T @ design + 1e-3 * np.eye(2)
-        step = np.linalg.solve(curvature, gradient)
-        weights = weights - np.clip(step, -2, 2)
-        if float(np.abs(step).max()) < 1e-10:
-            break
-    if not (weights[0] > 0 and np.isfinite(weights).all()):
-        return PlattScaling(slope=1.0, intercept=0.0)
-    return PlattScaling(slope=float(weights[0]), intercept=float(weights[1]))
-
-
-def _mean(values: npt.NDArray[Any]) -> float:
-    return float(values.mean()) if len(values) else math.nan
+def _mean(values: npt.NDArray[Any], weight: Floats | None = None) -> float:
+    return float(np.average(values, weights=weight)) if len(values) else math.nan

@@ -32,6 +32,35 @@ class BoosterConfig(FrozenConfig, frozen=True):
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 7
 
 
+class FitConfig(FrozenConfig, frozen=True):
+    """
+    How a fold is fitted.
+
+    Attributes
+    ----------
+    model : BoosterConfig
+        LightGBM settings.
+    threshold : ThresholdConfig
+        What the threshold must leave over.
+    calibration : {"none", "platt", "isotonic"}
+        Fitted on the threshold window.
+    weights : {"uniqueness", "none"}
+        Whether rows count by the average uniqueness of their labels.
+    min_signals : int
+        Rows needed for fitting.
+    patience : int
+        Trees without improvement on the last fifth of the training rows after which fitting stops; 0: never.
+
+    """
+
+    model: BoosterConfig = BoosterConfig()
+    threshold: ThresholdConfig = ThresholdConfig()
+    calibration: Literal["none", "platt", "isotonic"] = "none"
+    weights: Literal["uniqueness", "none"] = "uniqueness"
+    min_signals: Annotated[int, msgspec.Meta(ge=20)] = 200
+    patience: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
 class TrainConfig(FrozenConfig, frozen=True, kw_only=True):
     """
     One training run.
@@ -55,8 +84,10 @@ class TrainConfig(FrozenConfig, frozen=True, kw_only=True):
         LightGBM settings.
     threshold : ThresholdConfig
         What the chosen threshold must leave over.
-    calibration : {'none', 'platt'}
+    calibration : {'none', 'platt', 'isotonic'}
         Whether scores are calibrated on the threshold window.
+    weights : {'uniqueness', 'none'}
+        Whether rows count by the average uniqueness of their labels.
     min_signals : int
         Training rows needed.
     warmup_bars : int
@@ -79,10 +110,22 @@ class TrainConfig(FrozenConfig, frozen=True, kw_only=True):
     label: LabelConfig = LabelConfig()
     model: BoosterConfig = BoosterConfig()
     threshold: ThresholdConfig = ThresholdConfig()
-    calibration: Literal["none", "platt"] = "none"
+    calibration: Literal["none", "platt", "isotonic"] = "none"
+    weights: Literal["uniqueness", "none"] = "uniqueness"
     min_signals: Annotated[int, msgspec.Meta(ge=20)] = 200
     warmup_bars: Annotated[int, msgspec.Meta(ge=60)] = 400
     validity_days: Annotated[int, msgspec.Meta(ge=1, le=3_650)] = 90
+
+    @property
+    def fit(self) -> FitConfig:
+        """How one fold of this run is fitted."""
+        return FitConfig(
+            model=self.model,
+            threshold=self.threshold,
+            calibration=self.calibration,
+            weights=self.weights,
+            min_signals=self.min_signals,
+        )
 
 
 class Windows(FrozenConfig, frozen=True):

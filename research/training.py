@@ -32,10 +32,12 @@ from actors.model_folder import (
 )
 from catalog.instruments import interval_ns
 from catalog.reader import data_hash
-from research.dataset import CONTEXT, Dataset, kernel_inputs, pool, select, symbol_dataset, useful_features
+from research.booster import fit_booster, load_booster
+from research.dataset import CONTEXT, Dataset, kernel_inputs, pool, select, symbol_dataset
 from research.folder_swap import put_in_place, write_beside
+from research.folds import FoldModel, fit_fold, fit_rows
 from research.labels import Floats, Ints
-from research.metrics import MEANINGFUL, describe, fit_platt
+from research.metrics import MEANINGFUL, describe
 from research.onnx_export import (
     SELF_TEST_ROWS,
     Float32s,
@@ -45,13 +47,27 @@ from research.onnx_export import (
     served_probabilities,
     splits_of,
     to_onnx,
-    with_float32_thresholds,
 )
-from research.thresholds import RULE, Choice, choose, place
-from research.train_config import BoosterConfig, TrainConfig, Windows, windows_of
-from strategies.errors import DataError, ModelError
-from strategies.kernel.columns import FEATURE_SCHEMA, MODEL_FEATURES
+from research.thresholds import RULE, Choice, place
+from research.train_config import TrainConfig, Windows, windows_of
+from research.uniqueness import row_weights
+from strategies.errors import DataError
+from strategies.kernel.columns import FEATURE_SCHEMA
 from strategies.params_file import ParamsFile, load_params_file, params_dict
+
+__all__ = [
+    "FoldModel",
+    "Sets",
+    "TrainedModel",
+    "build_dataset",
+    "fit_booster",
+    "fit_fold",
+    "load_booster",
+    "publish",
+    "sha256",
+    "split",
+    "train",
+]
 
 HISTORY_BARS = 1_000
 """Bars read before the training window where the catalog has them: from then on the kernel's rows are exact."""
@@ -110,50 +126,6 @@ def split(data: Dataset, windows: Windows) -> Sets:
     )
 
 
-def fit_booster(rows: Float32s, label: Ints, names: list[str], config: BoosterConfig) -> str:
-    """
-    Fit LightGBM and return the model's text with float32 thresholds.
-
-    Raises
-    ------
-    ModelError
-        Fail closed: nothing to split on, or the rewritten model does not predict as the fitted one.
-
-    """
-    import lightgbm  # noqa: PLC0415 - three seconds that only training pays
-
-    settings = msgspec.structs.asdict(config)
-    trees = settings.pop("trees")
-    fitted = lightgbm.train(
-        {
-            "objective": "binary",
-            "bagging_freq": 1,
-            "num_threads": 1,
-            "deterministic": True,
-            "force_row_wise": True,
-            "verbosity": -1,
-            **settings,
-        },
-        lightgbm.Dataset(rows.astype(np.float64), label, feature_name=names),
-        num_boost_round=trees,
-    )
-    text = with_float32_thresholds(fitted.model_to_string())
-    if not splits_of(text):
-        raise ModelError(
-            f"LightGBM found nothing to split on in {len(label)} rows: add data or lower model.min_data_in_leaf"
-        )
-    if not np.array_equal(fitted.predict(rows), load_booster(text).predict(rows)):
-        raise ModelError("rounding the thresholds to float32 changed a prediction: nothing was written")
-    return text
-
-
-def load_booster(text: str) -> Any:
-    """Return the LightGBM booster of a model's text."""
-    import lightgbm  # noqa: PLC0415 - three seconds that only training pays
-
-    return lightgbm.Booster(model_str=text)
-
-
 def train(config: TrainConfig, catalog: Path, source: dict[str, Any]) -> TrainedModel:
     """
     Run one training and return the content of its folder; nothing is written.
@@ -181,27 +153,19 @@ def train(config: TrainConfig, catalog: Path, source: dict[str, Any]) -> Trained
     params = load_params_file(Path(config.strategy))
     data = build_dataset(config, params, catalog, windows)
     sets = split(data, windows)
-    if len(sets.train) < config.min_signals or len(np.unique(data.label[sets.train])) < 2:
-        raise DataError(
-            f"training window: {len(sets.train)} signals ({int(data.label[sets.train].sum())} good), at least "
-            f"{config.min_signals} of both kinds are needed: lengthen it, add symbols or loosen dataset.vote"
-        )
-    used, dropped = useful_features(data.rows[sets.train])
-    names = [MODEL_FEATURES[i] for i in used]
-    rows = np.ascontiguousarray(data.rows[:, used])
-    text = fit_booster(rows[sets.train], data.label[sets.train], names, config.model)
-    booster = load_booster(text)
-    graph = to_onnx(booster, len(used))
+    fold = fit_rows(data, sets.train, sets.threshold, config.fit)
+    if fold.choice is None:
+        raise DataError("threshold window: no signal whose label has ended inside it: lengthen the window")
+    booster = load_booster(fold.booster)
+    rows = np.ascontiguousarray(data.rows[:, fold.columns])
+    graph = to_onnx(booster, len(fold.features))
 
-    splits = splits_of(text)
-    tested, kinds = parity_rows(splits, np.concatenate([rows, data.background[:, used]]), config.model.seed)
+    splits = splits_of(fold.booster)
+    tested, kinds = parity_rows(splits, np.concatenate([rows, data.background[:, fold.columns]]), config.model.seed)
     reference, served = reference_probabilities(booster, tested), served_probabilities(graph, tested)
+    calibration, choice = fold.calibration, fold.choice
     raw = served_probabilities(graph, rows)
-    calibration = None
-    if config.calibration == "platt" and len(sets.threshold):
-        calibration = fit_platt(raw[sets.threshold], data.label[sets.threshold])
     scores = raw if calibration is None else calibration(raw)
-    choice = choose(scores[sets.threshold], data.label[sets.threshold], data.net_r[sets.threshold], config.threshold)
     threshold = place(choice, served if calibration is None else calibration(served))
     calibrate = calibration if calibration is not None else _as_is
     parity = check_parity(reference, served, threshold, calibrate, (kinds, len(splits)))
@@ -209,7 +173,7 @@ def train(config: TrainConfig, catalog: Path, source: dict[str, Any]) -> Trained
     pick = np.random.default_rng(config.model.seed).choice(len(tested), SELF_TEST_ROWS, replace=False)
     files = {
         ONNX: graph,
-        REFERENCE: text.encode(),
+        REFERENCE: fold.booster.encode(),
         SELF_TEST: _self_test(tested[pick], reference[pick]),
     }
     metrics = _metrics(data, sets, scores, threshold, config.model.seed)
@@ -218,8 +182,8 @@ def train(config: TrainConfig, catalog: Path, source: dict[str, Any]) -> Trained
         format_version=FORMAT_VERSION,
         created=datetime.now(tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         schema=FEATURE_SCHEMA,
-        features=names,
-        dropped_features=dropped,
+        features=fold.features,
+        dropped_features=fold.dropped,
         files={name: sha256(content) for name, content in files.items()},
         threshold=threshold,
         threshold_rule=RULE.format(min_recall=config.threshold.min_recall, min_passed=config.threshold.min_passed),
@@ -233,7 +197,7 @@ def train(config: TrainConfig, catalog: Path, source: dict[str, Any]) -> Trained
         metrics=metrics | {"threshold_choice": choice._asdict()},
         parity=msgspec.to_builtins(parity),
         libraries={name: metadata.version(name) for name in LIBRARIES},
-        warnings=_warnings(metrics, choice, dropped, source),
+        warnings=_warnings(metrics, choice, fold.dropped, source),
     )
     return TrainedModel(msgspec.structs.replace(manifest, digest=manifest_digest(manifest)), files)
 
@@ -311,6 +275,7 @@ def _metrics(data: Dataset, sets: Sets, scores: Floats, threshold: float, seed: 
                 data.net_r[part],
                 data.close_time[part],
                 threshold=threshold,
+                weight=row_weights(data.symbol[part], data.close_time[part], data.label_end[part]),
                 seed=seed if name == "report" else None,
             )
     return result

@@ -122,7 +122,7 @@ def test_an_edited_manifest_is_found(folder, change):
         ({"features": [*FEATURES[:-1], FEATURES[0]]}, ModelFault.FEATURE_MISMATCH),
         ({"features": list(FEATURES[:-1])}, ModelFault.FEATURE_MISMATCH),
         ({"features": []}, ModelFault.FEATURE_MISMATCH),
-        ({"format_version": 2}, ModelFault.MALFORMED),
+        ({"format_version": 99}, ModelFault.MALFORMED),
         ({"threshold": 1.5}, ModelFault.MALFORMED),
         ({"threshold": float("nan")}, ModelFault.MALFORMED),
         ({"valid_until": "tomorrow"}, ModelFault.MALFORMED),

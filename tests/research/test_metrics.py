@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from research import metrics
+from research.calibration import fit_platt
 
 
 def test_auc_counts_pairs_and_ties_half():
@@ -49,7 +50,7 @@ def test_platt_recovers_the_distortion_it_undoes():
     random = np.random.default_rng(3)
     logit = random.normal(0, 1.5, 40_000)
     label = (random.random(40_000) < 1 / (1 + np.exp(-(0.5 * logit - 1.0)))).astype(np.int64)
-    fitted = metrics.fit_platt(1 / (1 + np.exp(-logit)), label)
+    fitted = fit_platt(1 / (1 + np.exp(-logit)), label)
     assert fitted.slope == pytest.approx(0.5, abs=0.03)
     assert fitted.intercept == pytest.approx(-1.0, abs=0.04)
     scores = np.array([0.0, 0.2, 0.7, 1.0])
@@ -58,7 +59,7 @@ def test_platt_recovers_the_distortion_it_undoes():
 
 def test_platt_never_turns_the_order_around():
     scores = np.linspace(0.01, 0.99, 200)
-    fitted = metrics.fit_platt(scores, (scores < 0.5).astype(np.int64))
+    fitted = fit_platt(scores, (scores < 0.5).astype(np.int64))
     assert (fitted.slope, fitted.intercept) == (1.0, 0.0)
-    separable = metrics.fit_platt(scores, (scores > 0.5).astype(np.int64))
+    separable = fit_platt(scores, (scores > 0.5).astype(np.int64))
     assert np.isfinite(separable(scores)).all()
