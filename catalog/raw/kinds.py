@@ -254,7 +254,7 @@ _ALL = (
         },
         rules=(
             ("best_bid_price", ">", 0),
-            ("best_ask_price", ">", "best_bid_price"),
+            ("best_ask_price", ">=", "best_bid_price"),
             ("best_bid_quantity", ">=", 0),
             ("best_ask_quantity", ">=", 0),
         ),

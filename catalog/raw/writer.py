@@ -123,7 +123,8 @@ def put_rows(
     Bring rows that are in memory into the raw store: upsert by the kind's key.
 
     A row that differs from the stored one replaces it when it completes it: a bar with the same open, at least its
-    range and at least its volume; a row of statistics that fills empty cells. Everything else is as in :func:`put`.
+    range and at least its volume; a row of statistics that fills empty cells. Rows of a kind without key are added
+    unless an equal one is stored. Everything else is as in :func:`put`.
 
     Parameters
     ----------
@@ -332,6 +333,11 @@ class _Part:
 
     def _merge(self, old: Path, writer: DayWriter) -> None:
         path, known, new = self.file.path, raw_days.read(old), raw_days.read(writer.file)
+        if not self.kind.key and self.completes:
+            stored = {tuple(row.values()) for row in known.to_pylist()}
+            fresh = [tuple(row.values()) not in stored for row in new.to_pylist()]
+            self._rewrite(writer, pa.concat_tables([known, new.filter(pa.array(fresh, pa.bool_()))]))
+            return
         if not self.kind.key:
             raise DataError(
                 f"{path}: {old.stem} is stored with other rows, and {self.kind.name} have no key to merge them by: "
@@ -362,7 +368,9 @@ class _Part:
             )
         keep = np.ones(both.num_rows, dtype=bool)
         keep[pairs] = False
-        both = both.filter(pa.array(keep))
+        self._rewrite(writer, both.filter(pa.array(keep)))
+
+    def _rewrite(self, writer: DayWriter, both: pa.Table) -> None:
         if not self.kind.rising:
             both = both.take(pc.sort_indices(both[self.kind.columns[0].name]))
         fresh = DayWriter(writer.file, schema_of(self.kind))

@@ -1,9 +1,14 @@
 """The data client: the stock one, but a start that survives a hiccup and a stream gap that is told to someone."""
 
 import asyncio
+from typing import Any
 
+from nautilus_trader.adapters.binance.common.symbol import BinanceSymbol
 from nautilus_trader.adapters.binance.futures.data import BinanceFuturesDataClient
 from nautilus_trader.adapters.binance.http.error import BinanceError
+from nautilus_trader.core.data import Data
+from nautilus_trader.model.data import CustomData, DataType
+from nautilus_trader.model.identifiers import InstrumentId
 
 from node.binance.http import transient
 from node.binance.incidents import publish_incident
@@ -12,9 +17,44 @@ CONNECT_DELAYS_SECS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Waits between attempts to connect; after the last one the error propagates."""
 
 
+class MarketFrame(Data):
+    """
+    One message of a market stream as it came, published after the events made of it, if anyone listens.
+
+    Subscribing to it with ``instrument_id`` in the data type's metadata opens the stream of forced orders, for which
+    the adapter has no type.
+
+    Parameters
+    ----------
+    raw : bytes
+        The message, ``{"stream": ..., "data": ...}``.
+    ts_init : int
+        When it arrived, UTC ns.
+
+    """
+
+    def __init__(self, raw: bytes, ts_init: int) -> None:
+        self.raw = raw
+        self._ts_init = ts_init
+
+    @property
+    def ts_event(self) -> int:
+        """As `ts_init`: what happened stands in the message."""
+        return self._ts_init
+
+    @property
+    def ts_init(self) -> int:
+        """When it arrived, UTC ns."""
+        return self._ts_init
+
+
+FRAMES = DataType(MarketFrame)
+FRAMES_TOPIC = f"data.{FRAMES.topic}"
+
+
 class ArgonautBinanceFuturesDataClient(BinanceFuturesDataClient):
     """
-    Binance USD-M market data with three corrections.
+    Binance USD-M market data with three corrections, and the messages as they came for a recorder.
 
     * One 5xx or time-out at start does not leave a node that logs RUNNING without instruments.
     * A reconnected market stream publishes the incident ``MARKET_STREAM_GAP``: candles that closed meanwhile are not
@@ -29,6 +69,28 @@ class ArgonautBinanceFuturesDataClient(BinanceFuturesDataClient):
     """
 
     market_gaps: int = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ws_handlers["@forceOrder"] = lambda raw: None  # noqa: ARG005 - called by position and by name
+
+    def _handle_ws_message(self, raw: bytes) -> None:
+        super()._handle_ws_message(raw)
+        # Through the same queue as the events made of it, so that it is heard right behind them.
+        if self._msgbus.has_subscribers(FRAMES_TOPIC):
+            self._handle_data(CustomData(FRAMES, MarketFrame(raw, self._clock.timestamp_ns())))
+
+    async def _subscribe(self, command: Any) -> None:
+        instrument_id: InstrumentId | None = command.data_type.metadata.get("instrument_id")
+        if command.data_type.type is not MarketFrame or instrument_id is None:
+            await super()._subscribe(command)
+            return
+        symbol = BinanceSymbol(instrument_id.symbol.value).lower()
+        await self._ws_client._subscribe(f"{symbol}@forceOrder")  # noqa: SLF001 - upstream offers no such stream
+
+    async def _unsubscribe(self, command: Any) -> None:
+        if command.data_type.type is not MarketFrame:
+            await super()._unsubscribe(command)
 
     async def _connect(self) -> None:
         for delay in CONNECT_DELAYS_SECS:

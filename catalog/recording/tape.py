@@ -1,0 +1,241 @@
+"""
+The tape: everything that was heard, in the order it was heard, one parquet file a UTC day of arrival.
+
+Merging takes closed segments into the days of the tape, their rows into the raw store, and removes them, in this order:
+a kill in between is repaired by merging again, because a record is known by its sequence and a row by its key.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from catalog.raw import days as raw_days
+from catalog.raw.days import DAY_NS, Change, Day, DayWriter, describe
+from catalog.raw.writer import put_rows
+from catalog.recording.rows import rows_of
+from catalog.recording.segments import Entry, Reading, closed
+from strategies.errors import DataError
+
+FOLDER = "tape"
+SCHEMA = pa.schema(
+    [
+        pa.field("sequence", pa.int64(), nullable=False),
+        pa.field("ts_init", pa.int64(), nullable=False),
+        pa.field("stream", pa.string(), nullable=False),
+        pa.field("message", pa.string(), nullable=False),
+    ]
+)
+_BATCH = 50_000
+
+
+@dataclass(slots=True)
+class Merged:
+    """What merging did: segments and records taken, days written, rows put by series, and what was refused or torn."""
+
+    segments: int = 0
+    records: int = 0
+    days: list[str] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def days(root: Path, start_ns: int | None = None, end_ns: int | None = None) -> list[Day]:
+    """Return the days of the tape that ``[start, end)`` of arrival touches, oldest first."""
+    raw_days.recover(root)
+    first = "" if start_ns is None else raw_days.day_name(start_ns // DAY_NS)
+    last = "~" if end_ns is None else raw_days.day_name((end_ns - 1) // DAY_NS)
+    return [describe(file) for file in sorted((root / FOLDER).glob("*.parquet")) if first <= file.stem <= last]
+
+
+def entries(root: Path, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[Entry]:
+    """
+    Yield what was heard in ``[start, end)`` of arrival, UTC ns, in order; merged or not.
+
+    Raises
+    ------
+    DataError
+        Propagate: a day is damaged.
+
+    """
+    newest = 0
+    for day in days(root, start_ns, end_ns):
+        for table in _batches(day.path):
+            for entry in _entries(table):
+                newest = entry.sequence
+                if (start_ns is None or entry.ts_init >= start_ns) and (end_ns is None or entry.ts_init < end_ns):
+                    yield entry
+    for file in closed(root):
+        for entry in Reading(file):
+            if entry.sequence <= newest:
+                continue
+            if (start_ns is None or entry.ts_init >= start_ns) and (end_ns is None or entry.ts_init < end_ns):
+                yield entry
+
+
+def last_entry(root: Path) -> Entry | None:
+    """Return the newest record, merged or not; None when there is none."""
+    newest: Entry | None = None
+    for day in days(root)[-1:]:
+        with pq.ParquetFile(day.path) as parquet:
+            table = parquet.read_row_group(parquet.metadata.num_row_groups - 1)
+        (newest,) = _entries(table.slice(table.num_rows - 1))
+    for file in closed(root):
+        for entry in Reading(file):
+            if newest is None or entry.sequence > newest.sequence:
+                newest = entry
+    return newest
+
+
+def merge(root: Path, raw_root: Path | None, *, wait_seconds: float = 60.0) -> Merged:
+    """
+    Take all closed segments into the tape and their rows into the raw store.
+
+    Parameters
+    ----------
+    root : Path
+        Recording directory.
+    raw_root : Path or None
+        The raw store; None: only the tape.
+
+    Raises
+    ------
+    DataError
+        Defer: another process merges. Propagate: disk full or no permission; segments are kept, nothing is lost.
+
+    """
+    done = Merged()
+    files = closed(root)
+    if not files:
+        raw_days.recover(root)
+        return done
+    by_day: dict[int, list[Path]] = {}
+    for file in files:
+        by_day.setdefault(int(file.name.partition("-")[0]) // DAY_NS, []).append(file)
+    with raw_days.changing(root, wait_seconds) as change:
+        for day, found in sorted(by_day.items()):
+            _take_day(change, day, found, done)
+        change.commit()
+    if raw_root is not None:
+        for file in files:
+            _put(file, raw_root, done, wait_seconds)
+    for file in files:
+        reading = Reading(file)
+        for _ in reading:
+            pass
+        if reading.damaged:
+            aside = file.rename(file.with_suffix(".damaged"))
+            done.notes.append(
+                f"{aside}: {reading.torn} bytes in it cannot be read; what stands before them is on the tape: "
+                "check the disk, then remove the file"
+            )
+            continue
+        if reading.torn:
+            done.notes.append(f"{file.name}: {reading.torn} bytes of a record that was never committed left out")
+        file.unlink()
+    done.segments = len(files)
+    return done
+
+
+def _take_day(change: Change, day: int, files: list[Path], done: Merged) -> None:
+    name = raw_days.day_name(day)
+    live = change.root / FOLDER / f"{name}.parquet"
+    old = live if live.exists() else None
+    newest = _last_sequence(old) if old is not None else 0
+    writer: DayWriter | None = None
+    fresh: list[Entry] = []
+
+    def write() -> None:
+        nonlocal writer
+        if writer is None:
+            writer = DayWriter(change.new_file(), SCHEMA)
+            for table in _batches(old) if old is not None else ():
+                writer.add(table)
+        writer.add(_table(fresh))
+        done.records += len(fresh)
+        fresh.clear()
+
+    try:
+        for file in files:
+            for entry in Reading(file):
+                if entry.sequence > newest:
+                    newest = entry.sequence
+                    fresh.append(entry)
+                    if len(fresh) == _BATCH:
+                        write()
+        if fresh:
+            write()
+    finally:
+        if writer is not None:
+            writer.close()
+            change.staged[live] = writer.file
+            done.days.append(name)
+
+
+def _put(file: Path, raw_root: Path, done: Merged, wait_seconds: float) -> None:
+    batch: list[Entry] = []
+
+    def put() -> None:
+        for target, columns in rows_of(batch).items():
+            count = len(next(iter(columns.values())))
+            name = " ".join(part for part in target if part)
+            try:
+                put_rows(
+                    columns,
+                    source=f"recording {file.name}",
+                    root=raw_root,
+                    kind=target.kind,
+                    symbol=target.symbol,
+                    interval=target.interval,
+                    wait_seconds=wait_seconds,
+                )
+            except DataError as e:
+                if "cannot be written" in str(e) or "has been writing" in str(e):
+                    raise
+                done.notes.append(f"{name}: {e}")  # on the tape all the same
+            else:
+                done.rows[name] = done.rows.get(name, 0) + count
+        batch.clear()
+
+    for entry in Reading(file):
+        batch.append(entry)
+        if len(batch) == _BATCH:
+            put()
+    if batch:
+        put()
+
+
+def _batches(file: Path) -> Iterator[pa.Table]:
+    try:
+        with pq.ParquetFile(file) as parquet:
+            for batch in parquet.iter_batches(_BATCH):
+                yield pa.Table.from_batches([batch], SCHEMA)
+    except (OSError, pa.ArrowInvalid) as e:
+        raise DataError(f"{file}: damaged: {e}; restore it from a backup or remove it") from None
+
+
+def _last_sequence(file: Path) -> int:
+    with pq.ParquetFile(file) as parquet:
+        table = parquet.read_row_group(parquet.metadata.num_row_groups - 1, columns=["sequence"])
+    return int(np.asarray(table["sequence"].to_numpy())[-1])
+
+
+def _entries(table: pa.Table) -> Iterator[Entry]:
+    columns = (table[name].to_pylist() for name in SCHEMA.names)
+    for sequence, ts_init, stream, message in zip(*columns, strict=True):
+        yield Entry(sequence, ts_init, stream, message.encode())
+
+
+def _table(found: list[Entry]) -> pa.Table:
+    return pa.Table.from_arrays(
+        [
+            pa.array([e.sequence for e in found], pa.int64()),
+            pa.array([e.ts_init for e in found], pa.int64()),
+            pa.array([e.stream for e in found], pa.string()),
+            pa.array([e.message.decode(errors="replace") for e in found], pa.string()),
+        ],
+        schema=SCHEMA,
+    )
