@@ -41,8 +41,6 @@ _RATIOS = {
     "accounts": "count_long_short_ratio",
     "taker_volume": "sum_taker_long_short_vol_ratio",
 }
-MOST_EVENTS = 2
-"""Events one record may become."""
 
 
 class _Kline(msgspec.Struct):

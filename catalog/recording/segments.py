@@ -27,6 +27,8 @@ FOLDER = "segments"
 OPEN, CLOSED = ".open", ".seg"
 DROPPED = "#dropped"
 """Stream of the record that says how many records had no room before it."""
+MOST_EVENTS = 2
+"""Events one record may become."""
 DAY_NS = 86_400_000_000_000
 
 _MAGIC = b"ARGREC1\n"
@@ -199,7 +201,7 @@ class SegmentWriter:
         self._tell = tell
         self._on_closed = on_closed
         self._sequence = 0 if last is None else last.sequence
-        self._time = 0 if last is None else last.ts_init
+        self._time = 0 if last is None else last.ts_init + MOST_EVENTS - 1
         self._queue: deque[Entry] = deque()
         self._missing: tuple[int, int] | None = None
         self._wake = threading.Event()

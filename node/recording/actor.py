@@ -24,9 +24,9 @@ from nautilus_trader.model.data import BarType, DataType
 from nautilus_trader.model.identifiers import ClientId, InstrumentId
 
 from catalog.recording import tape
-from catalog.recording.events import MOST_EVENTS, events_of
+from catalog.recording.events import events_of
 from catalog.recording.rows import FUNDING, INTEREST, RATIO_FIELDS, RATIOS
-from catalog.recording.segments import Entry, RecorderLock, SegmentWriter, seal
+from catalog.recording.segments import MOST_EVENTS, Entry, RecorderLock, SegmentWriter, seal
 from catalog.types import CUSTOM
 from node.binance.data import FRAMES_TOPIC, MarketFrame
 from node.binance.incidents import publish_incident

@@ -19,7 +19,7 @@ from catalog.rest.fetch import Backfill, Fetched
 from strategies.errors import DataError
 
 FILES, ROWS = 16, 60
-RECORDS, STEP_NS, FIRST_NS = 1_200, 480_000_000_000, 1_756_684_800_000_000_000
+RECORDS, STEP_NS, FIRST_NS = 800, 480_000_000_000, 1_756_684_800_000_000_000
 SERIES: tuple[tuple[str, str | None], ...] = (("klines", "5m"), ("agg_trades", None), ("ratios", None))
 
 

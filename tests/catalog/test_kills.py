@@ -43,7 +43,11 @@ def kill_at_random(
     restart: Callable[[], None],
     kills: int,
 ) -> None:
-    """Start `work`, kill it, `check` what it noted; when it completes, `restart` from nothing; until `kills`. `quiet`: seconds of an undisturbed run."""
+    """
+    Start `work`, kill it, `check` what it noted; when it completes, `restart` from nothing; until `kills`.
+
+    `quiet`: seconds of an undisturbed run.
+    """
     seed = int(os.environ.get("KILL_SEED", random.randrange(10**6)))
     source, killed, runs, completed = random.Random(seed), 0, 0, 0
     try:
@@ -54,7 +58,7 @@ def kill_at_random(
             process.start()
             while not began_file.exists() and process.is_alive():
                 process.join(0.001)
-            process.join(source.random() * quiet / 2)
+            process.join(source.random() * quiet / 3)
             if process.is_alive() and process.pid is not None:
                 os.kill(process.pid, signal.SIGKILL)
             process.join()

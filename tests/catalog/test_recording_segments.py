@@ -146,7 +146,8 @@ def test_a_segment_left_open_is_sealed(tmp_path: Path) -> None:
 def test_rows_of_every_stream(tmp_path: Path) -> None:
     kline = {
         "t": 1_756_684_800_000, "T": 1_756_684_859_999, "s": "XRPUSDT", "i": "1m", "f": 1, "L": 9, "o": "2.1",
-        "c": "2.2", "h": "2.3", "l": "2.0", "v": "10.0", "n": 9, "x": True, "q": "21.5", "V": "5.0", "Q": "10.7", "B": "0",
+        "c": "2.2", "h": "2.3", "l": "2.0", "v": "10.0", "n": 9, "x": True,
+        "q": "21.5", "V": "5.0", "Q": "10.7", "B": "0",
     }  # fmt: skip
     quote = {"e": "bookTicker", "u": 7, "s": "XRPUSDT", "b": "2.1", "B": "9", "a": "2.2", "A": "8", "T": 5, "E": 6}
     interest = {"timestamp": 1_756_684_800_000, "sumOpenInterest": "5.5", "sumOpenInterestValue": "11"}
