@@ -17,6 +17,7 @@ import msgspec
 
 from actors.gate import Gate, GateConfig
 from actors.model_folder import LoadedModel, ModelFault, ModelFolderError, ModelInputError, folder_state, load_model
+from actors.promotion import require_promotion
 from strategies.kernel.columns import FEATURE_SCHEMA
 from strategies.market_clock import MarketClock, market_clock
 from strategies.messages import Reason, Signal, Verdict
@@ -28,6 +29,7 @@ _REASON_OF_FAULT = {
     ModelFault.SCHEMA_MISMATCH: Reason.ML_SCHEMA_MISMATCH,
     ModelFault.FEATURE_MISMATCH: Reason.ML_SCHEMA_MISMATCH,
     ModelFault.LEVELS_MISMATCH: Reason.ML_LEVELS_MISMATCH,
+    ModelFault.NOT_PROMOTED: Reason.ML_UNPROMOTED,
 }
 
 
@@ -43,12 +45,19 @@ class MlFilterConfig(GateConfig, kw_only=True, frozen=True):
         Whether the gate only watches or blocks.
     levels : dict of venue symbol to (stop, target)
         Distances traded, in ATR. A model labelled with others answers another question and is refused.
+    promotion : {'ignore', 'warn', 'require'}
+        What a model without a valid promotion (:mod:`actors.promotion`) means: nothing (research), a warning
+        (simulated venue, paper, test environments), or that it is refused like a broken one (real money).
+    promotion_key : str
+        Public key whose promotions count, hex.
 
     """
 
     model_dir: str
     mode: Literal["shadow", "enforce"] = "enforce"
     levels: dict[str, tuple[float, float]] = msgspec.field(default_factory=dict)
+    promotion: Literal["ignore", "warn", "require"] = "ignore"
+    promotion_key: str = ""
 
 
 class MlFilter(Gate):
@@ -139,6 +148,7 @@ class MlFilter(Gate):
         try:
             model = load_model(self._folder, schema=FEATURE_SCHEMA, market_time_ns=market_time)
             self._check_levels(model)
+            self._check_promotion(model, market_time)
         except ModelFolderError as e:
             self._refuse(e, market_time)
             return
@@ -161,6 +171,17 @@ class MlFilter(Gate):
                 )
             raise ModelFolderError(self._folder, ModelFault.LEVELS_MISMATCH, text)
 
+    def _check_promotion(self, model: LoadedModel, market_time: int | None) -> None:
+        if self.config.promotion == "ignore":
+            return
+        try:
+            require_promotion(self._folder, model, self.config.promotion_key)
+        except ModelFolderError as e:
+            if self.config.promotion == "require":
+                raise
+            text = f"{e}; with real money it would be refused"
+            self._incident("warning", "model_unpromoted", model.fingerprint, text, market_time)
+
     def _refuse(self, error: ModelFolderError, market_time: int | None) -> None:
         self._refusal = error
         kept = "" if self._model is None else f"; model {self._model.fingerprint[:12]} stays"
@@ -174,6 +195,8 @@ class MlFilter(Gate):
         self._incidents.add(identity)
         if severity == "info":
             self.log.info(message)
+        elif code == "model_unpromoted":
+            self.log.warning(message)
         else:
             self.log.error(message)
         record = IncidentRecord(

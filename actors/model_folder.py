@@ -5,12 +5,14 @@ A model folder: what training leaves behind, and the only way to get a usable mo
     model.onnx     the model that is served: one tree ensemble, float32 in, probabilities out
     model.txt      the LightGBM model it was made from, with thresholds already rounded to float32 (reference)
     selftest.npz   rows and the reference model's probabilities for them
+    promotion.json optional: the signed verdict of ``research.promote`` (``actors.promotion``)
 
 Loading verifies everything and refuses the folder otherwise (**fail closed**). The folder is opened once and its files
 are read relative to that handle, so an exchange of the folder during loading cannot mix two models. LightGBM is not
 needed, and not imported, for serving.
 """
 
+import errno
 import hashlib
 import io
 import math
@@ -25,6 +27,7 @@ import msgspec
 import numpy as np
 import onnxruntime
 
+from actors.distribution import Bins
 from actors.gate import SIGNAL_FEATURES
 from strategies.errors import ModelError
 from strategies.yaml_config import FrozenConfig
@@ -34,6 +37,7 @@ MANIFEST = "model.json"
 ONNX = "model.onnx"
 REFERENCE = "model.txt"
 SELF_TEST = "selftest.npz"
+PROMOTION = "promotion.json"
 FILES = (ONNX, REFERENCE, SELF_TEST)
 INPUT = "features"
 OUTPUT = "probabilities"
@@ -54,6 +58,7 @@ class ModelFault(StrEnum):
     LEVELS_MISMATCH = "levels_mismatch"
     SELF_TEST = "self_test"
     EXPIRED = "expired"
+    NOT_PROMOTED = "not_promoted"
 
 
 class ModelFolderError(ModelError):
@@ -136,6 +141,8 @@ class Manifest(FrozenConfig, frozen=True):
         Origin and hash of the data, parameters the labels used, settings, measured quality, export check, versions.
     warnings : list[str]
         What a reader of the metrics must know.
+    distribution : dict[str, Bins]
+        How each feature, and the calibrated score (``score``), was spread in training; what drift is measured against.
     digest : str
         SHA-256 of the manifest with this field empty. Guards against accidents, not against an attacker.
 
@@ -160,6 +167,7 @@ class Manifest(FrozenConfig, frozen=True):
     parity: dict[str, Any]
     libraries: dict[str, str]
     warnings: list[str]
+    distribution: dict[str, Bins] = msgspec.field(default_factory=dict)
     digest: str = ""
 
 
@@ -224,12 +232,21 @@ class LoadedModel:
         Market time, UTC ns, from which the model may no longer be used.
     trained_until_ns : int
         Market time, UTC ns, up to which the model has seen the data.
+    promotion : bytes or None
+        Content of ``promotion.json`` as found beside the model, not verified here.
 
     """
 
-    def __init__(self, manifest: Manifest, fingerprint: str, session: onnxruntime.InferenceSession) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        fingerprint: str,
+        session: onnxruntime.InferenceSession,
+        promotion: bytes | None = None,
+    ) -> None:
         self.manifest = manifest
         self.fingerprint = fingerprint
+        self.promotion = promotion
         self.threshold = manifest.threshold
         self.features = tuple(manifest.features)
         self.expires_ns = parse_time(manifest.valid_until)
@@ -303,7 +320,7 @@ def load_model(folder: Path, *, schema: str, market_time_ns: int | None = None) 
             folder, ModelFault.FEATURE_MISMATCH, f"feature list not usable: {unknown or 'empty or doubled'}"
         )
     session = _open_graph(folder, content[ONNX], manifest.features)
-    model = LoadedModel(manifest, hashlib.sha256(content[MANIFEST]).hexdigest(), session)
+    model = LoadedModel(manifest, hashlib.sha256(content[MANIFEST]).hexdigest(), session, content.get(PROMOTION))
     _self_test(folder, content[SELF_TEST], model, session)
     if market_time_ns is not None and market_time_ns >= model.expires_ns:
         raise ModelFolderError(
@@ -313,12 +330,21 @@ def load_model(folder: Path, *, schema: str, market_time_ns: int | None = None) 
 
 
 def folder_state(folder: Path) -> tuple[int, ...] | None:
-    """Return what changes when the folder is replaced (identity and time of its manifest); None while there is none."""
+    """
+    Return what changes when the folder is replaced; None while there is none.
+
+    Identity and time of the manifest and of the promotion: one that is taken away or rewritten is noticed.
+    """
     try:
-        found = (folder / MANIFEST).stat()
+        found = os.stat(os.path.join(folder, MANIFEST))  # noqa: PTH116, PTH118 - asked at every signal; pathlib costs twice
     except OSError:
         return None
-    return (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
+    state = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
+    try:
+        promoted = os.stat(os.path.join(folder, PROMOTION))  # noqa: PTH116, PTH118 - as above
+    except OSError:
+        return state
+    return (*state, promoted.st_ino, promoted.st_mtime_ns, promoted.st_size)
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
@@ -328,11 +354,13 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
         raise ModelFolderError(folder, ModelFault.MISSING, f"{e.strerror}: run `python -m research.train`") from None
     content = {}
     try:
-        for name in (MANIFEST, *FILES):
+        for name in (MANIFEST, *FILES, PROMOTION):
             try:
                 with open(os.open(name, os.O_RDONLY, dir_fd=handle), "rb") as file:  # noqa: PTH123 - a descriptor
                     content[name] = file.read()
             except OSError as e:
+                if name == PROMOTION and e.errno == errno.ENOENT:
+                    continue
                 raise ModelFolderError(folder, ModelFault.MISSING, f"{name}: {e.strerror}") from None
     finally:
         os.close(handle)

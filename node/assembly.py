@@ -7,7 +7,7 @@ All strategies, gates and listeners are wired here, once, for both. What differs
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from nautilus_trader.backtest.config import (
@@ -121,6 +121,8 @@ def components(config: NodeConfig, mode: Mode) -> tuple[list[ImportableActorConf
                     model_dir=config.gate.model_dir,
                     mode=config.gate.mode,
                     levels={s: _levels(config, s) for s in config.symbols},
+                    promotion=_promotion(config, mode),
+                    promotion_key=config.gate.promotion_key,
                 ),
             )
         )
@@ -163,6 +165,12 @@ def _data_quality(config: NodeConfig, section: DataQualityConfig, mode: Mode) ->
         raise_errors=not mode.live,
     )
     return _actor("actors.data_quality:DataQuality", watched)
+
+
+def _promotion(config: NodeConfig, mode: Mode) -> Literal["ignore", "warn", "require"]:
+    if not mode.live:
+        return "ignore"
+    return "require" if config.environment == "live" and config.gate.mode == "enforce" else "warn"
 
 
 def _levels(config: NodeConfig, symbol: str) -> tuple[float, float]:

@@ -76,11 +76,15 @@ class GateConfig(FrozenConfig, frozen=True):
         What the gate may do.
     model_dir : str
         Model folder written by ``python -m research.train``.
+    promotion_key : str
+        Public key whose promotions count (printed by ``python -m research.promote --new-key FILE``). With real money
+        and ``enforce`` a model without a promotion signed by it is refused.
 
     """
 
     mode: GateMode = "off"
     model_dir: str = "var/models/composite"
+    promotion_key: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")] = ""
 
 
 class RiskConfig(FrozenConfig, frozen=True):

@@ -9,7 +9,7 @@ the embargo after a test window are left out (López de Prado, 2018, §7.4). The
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -136,6 +136,40 @@ def rows_of(data: Dataset, spans: Sequence[Span], *, forbidden: Sequence[Span] =
     for start, end in forbidden:
         keep &= (data.label_end <= start) | (data.open_time >= end + embargo_ns)
     return np.flatnonzero(keep)
+
+
+class Spans(NamedTuple):
+    """Windows of one fold of a walk-forward."""
+
+    train: Span
+    threshold: Span
+    test: Span
+
+
+def walk_forward(
+    start: int, end: int, folds: int, *, first_share: float = 0.4, threshold_share: float = 0.2
+) -> list[Spans]:
+    """
+    Return anchored folds that step by the test length and together test everything after the first training window.
+
+    Parameters
+    ----------
+    start, end : int
+        What may be used, UTC ns.
+    folds : int
+        Number of test windows.
+    first_share : float
+        Share of the whole that is only trained on.
+    threshold_share : float
+        Share of each training window, its end, on which threshold and calibration are chosen.
+
+    """
+    first = start + int((end - start) * first_share)
+    edges = [first + (end - first) * k // folds for k in range(folds + 1)]
+    cuts = [test - int((test - start) * threshold_share) for test in edges]
+    return [
+        Spans((start, cut), (cut, test), (test, stop)) for cut, test, stop in zip(cuts, edges, edges[1:], strict=False)
+    ]
 
 
 def fit_fold(

@@ -12,13 +12,16 @@ from actors.gate import SIGNAL_FEATURES
 from actors.model_folder import (
     FORMAT_VERSION,
     ONNX,
+    PROMOTION,
     REFERENCE,
     SELF_TEST,
     Manifest,
     PlattScaling,
+    encode_manifest,
     format_time,
     manifest_digest,
 )
+from actors.promotion import PROMOTION_FORMAT, Promotion, encode, sign
 from research.onnx_export import reference_probabilities, to_onnx
 from research.train_config import BoosterConfig
 from research.training import TrainedModel, fit_booster, load_booster, sha256
@@ -95,3 +98,30 @@ def signal_values(**values: float) -> np.ndarray:
     for name, value in values.items():
         row[SIGNAL_FEATURES.index(name)] = value
     return row
+
+
+PRIVATE_KEY = bytes(range(32))
+"""A private key everybody knows: for tests."""
+
+
+def promoted(model: TrainedModel, *, private_key: bytes = PRIVATE_KEY, **changes: Any) -> tuple[TrainedModel, str]:
+    """
+    Return `model` with a promotion that is signed but says nothing, and the public key that signed it.
+
+    `changes` replace fields of the promotion before it is signed.
+    """
+    raw = encode_manifest(model.manifest)
+    promotion = Promotion(
+        format_version=PROMOTION_FORMAT,
+        passed=True,
+        findings=[],
+        model=sha256(raw),
+        data_hash="",
+        config_hash="",
+        code_hash="",
+        ledger="",
+        synthetic=False,
+        created="2025-01-01T00:00:00Z",
+    )
+    signed = sign(msgspec.structs.replace(promotion, **changes), private_key)
+    return TrainedModel(model.manifest, model.files | {PROMOTION: encode(signed)}), signed.key

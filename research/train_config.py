@@ -76,6 +76,8 @@ class TrainConfig(FrozenConfig, frozen=True, kw_only=True):
         its vote marks the traded rows.
     train_start, train_end, threshold_start, threshold_end, report_start, report_end : str
         Windows ``[start, end)`` on the signal bar's open, ISO-8601 with Z, quoted.
+    holdout_start, holdout_end : str
+        A window nothing of training reads: ``research.promote`` looks at it once, and the trial ledger remembers.
     dataset : VoteConfig
         The (usually looser) vote that decides which bars become rows.
     label : LabelConfig
@@ -106,6 +108,8 @@ class TrainConfig(FrozenConfig, frozen=True, kw_only=True):
     threshold_end: str
     report_start: str
     report_end: str
+    holdout_start: str = ""
+    holdout_end: str = ""
     dataset: VoteConfig = VoteConfig()
     label: LabelConfig = LabelConfig()
     model: BoosterConfig = BoosterConfig()
@@ -129,11 +133,12 @@ class TrainConfig(FrozenConfig, frozen=True, kw_only=True):
 
 
 class Windows(FrozenConfig, frozen=True):
-    """The three windows, UTC ns, ``[start, end)`` on bar open."""
+    """The windows, UTC ns, ``[start, end)`` on bar open."""
 
     train: tuple[int, int]
     threshold: tuple[int, int]
     report: tuple[int, int]
+    holdout: tuple[int, int] | None = None
 
 
 def load_train_config(path: Path) -> TrainConfig:
@@ -164,13 +169,8 @@ def windows_of(config: TrainConfig) -> Windows:
         Fatal: a time is not ISO-8601 with zone, or the windows are empty or not in order.
 
     """
-    times = []
-    for name in ("train_start", "train_end", "threshold_start", "threshold_end", "report_start", "report_end"):
-        text = getattr(config, name)
-        try:
-            times.append(parse_time(text))
-        except ValueError:
-            raise ConfigError(f"{name}: {text!r} is not a time such as 2025-07-01T00:00:00Z") from None
+    names = ("train_start", "train_end", "threshold_start", "threshold_end", "report_start", "report_end")
+    times = [_time(config, name) for name in names]
     for (one, a), (other, b), strict in zip(
         [("train_start", 0), ("train_end", 1), ("threshold_start", 2), ("threshold_end", 3), ("report_start", 4)],
         [("train_end", 1), ("threshold_start", 2), ("threshold_end", 3), ("report_start", 4), ("report_end", 5)],
@@ -179,4 +179,19 @@ def windows_of(config: TrainConfig) -> Windows:
     ):
         if times[a] > times[b] or (strict and times[a] == times[b]):
             raise ConfigError(f"{other}: must not lie before {one}, and no window may be empty")
-    return Windows(train=(times[0], times[1]), threshold=(times[2], times[3]), report=(times[4], times[5]))
+    holdout = None
+    if config.holdout_start or config.holdout_end:
+        holdout = _time(config, "holdout_start"), _time(config, "holdout_end")
+        if not times[5] <= holdout[0] < holdout[1]:
+            raise ConfigError("holdout_start: must not lie before report_end, and the window may not be empty")
+    return Windows(
+        train=(times[0], times[1]), threshold=(times[2], times[3]), report=(times[4], times[5]), holdout=holdout
+    )
+
+
+def _time(config: TrainConfig, name: str) -> int:
+    text = getattr(config, name)
+    try:
+        return parse_time(text)
+    except ValueError:
+        raise ConfigError(f"{name}: {text!r} is not a time such as 2025-07-01T00:00:00Z") from None

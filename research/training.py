@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from actors.distribution import Bins, bins_of
 from actors.model_folder import (
     FORMAT_VERSION,
     MANIFEST,
@@ -94,13 +95,20 @@ class TrainedModel:
     files: dict[str, bytes]
 
 
-def build_dataset(config: TrainConfig, params: ParamsFile, catalog: Path, windows: Windows) -> Dataset:
-    """Return the pooled data set of all symbols; no bar at or after the end of the report window is read."""
+def build_dataset(
+    config: TrainConfig, params: ParamsFile, catalog: Path, windows: Windows, *, until: int | None = None
+) -> Dataset:
+    """
+    Return the pooled data set of all symbols.
+
+    No bar at or after the end of the report window, or `until` (UTC ns) where given, is read.
+    """
     step = interval_ns(config.interval)
+    end = windows.report[1] if until is None else until
     parts = []
     for symbol in config.symbols:
         start = windows.train[0] - HISTORY_BARS * step
-        bars, inputs = kernel_inputs(catalog, symbol, config.interval, start, windows.report[1])
+        bars, inputs = kernel_inputs(catalog, symbol, config.interval, start, end)
         try:
             part = symbol_dataset(
                 bars,
@@ -198,6 +206,7 @@ def train(config: TrainConfig, catalog: Path, source: dict[str, Any]) -> Trained
         parity=msgspec.to_builtins(parity),
         libraries={name: metadata.version(name) for name in LIBRARIES},
         warnings=_warnings(metrics, choice, fold.dropped, source),
+        distribution=_distribution(fold, data, scores),
     )
     return TrainedModel(msgspec.structs.replace(manifest, digest=manifest_digest(manifest)), files)
 
@@ -239,6 +248,13 @@ def _self_test(rows: Float32s, probabilities: Floats) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, rows=rows, probabilities=probabilities)
     return buffer.getvalue()
+
+
+def _distribution(fold: FoldModel, data: Dataset, scores: Floats) -> dict[str, Bins]:
+    """Features as the fit saw them; scores of rows it did not see, for in-sample ones are too sure of themselves."""
+    seen = data.rows[fold.train]
+    features = zip(fold.features, fold.columns, strict=True)
+    return {name: bins_of(seen[:, column]) for name, column in features} | {"score": bins_of(scores[fold.held])}
 
 
 def _data_section(

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     ML_BROKEN_MODEL = "ml_broken_model"
     ML_LEVELS_MISMATCH = "ml_levels_mismatch"
     ML_EXPIRED = "ml_expired"
+    ML_UNPROMOTED = "ml_unpromoted"
     ML_SCHEMA_MISMATCH = "ml_schema_mismatch"
     ML_BAD_INPUT = "ml_bad_input"
     ML_ERROR = "ml_error"

@@ -12,7 +12,7 @@ import msgspec
 
 from node.config import NodeConfig
 from node.control.run_directory import RunDirectory, default_path
-from strategies.errors import ConfigError
+from strategies.errors import ConfigError, ModelError
 
 CONFIRMATION = "CONFIRM_LIVE"
 VALID_NS = 24 * 3_600 * 1_000_000_000
@@ -43,11 +43,11 @@ class Stamp(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def config_hash(config: NodeConfig) -> str:
-    """Return the hash of a configuration, of its strategy file and of its model's manifest."""
+    """Return the hash of a configuration, of its strategy file and of its model's manifest and promotion."""
     digest = hashlib.sha256(msgspec.json.encode(config, order="sorted"))
     files = [Path(config.strategy.file)]
     if config.gate.mode != "off":
-        files.append(Path(config.gate.model_dir) / "model.json")
+        files += [Path(config.gate.model_dir) / name for name in ("model.json", "promotion.json")]
     for path in files:
         try:
             content = path.read_bytes()
@@ -78,7 +78,8 @@ def require_clearance(config: NodeConfig, environ: Mapping[str, str], now: int) 
     Raises
     ------
     ConfigError
-        Fatal: not examined, examined with another configuration or key, too long ago, not passed, or not confirmed.
+        Fatal: not examined, examined with another configuration or key, too long ago, not passed, or not confirmed;
+        or the enforcing gate's model does not verify, has expired or is not promoted.
 
     """
     if config.environment != "live":
@@ -99,5 +100,20 @@ def require_clearance(config: NodeConfig, environ: Mapping[str, str], now: int) 
         raise ConfigError(f"environment: live: the examination failed: mend what it names, then {remedy}")
     if not -_CLOCK_SLACK_NS <= now - stamp.time <= VALID_NS:
         raise ConfigError(f"environment: live: the examination is older than 24 hours (or from the future): {remedy}")
+    if config.gate.mode == "enforce":
+        _require_model(config, now)
     if environ.get(CONFIRMATION) != "YES":
         raise ConfigError(f"environment: live: real money: set {CONFIRMATION}=YES in the environment to start")
+
+
+def _require_model(config: NodeConfig, now: int) -> None:
+    from actors.model_folder import load_model  # noqa: PLC0415 - loads onnxruntime
+    from actors.promotion import require_promotion  # noqa: PLC0415 - as above
+    from strategies.kernel.columns import FEATURE_SCHEMA  # noqa: PLC0415 - as above
+
+    folder = Path(config.gate.model_dir)
+    try:
+        model = load_model(folder, schema=FEATURE_SCHEMA, market_time_ns=now)
+        require_promotion(folder, model, config.gate.promotion_key)
+    except ModelError as e:
+        raise ConfigError(f"environment: live: gate.mode enforce needs a promoted model: {e}") from None

@@ -79,20 +79,23 @@ def _model(config: NodeConfig) -> list[Finding]:
     if config.gate.mode == "off":
         return [ok("model", "the gate is off")]
     from actors.model_folder import load_model  # noqa: PLC0415 - loads onnxruntime
+    from actors.promotion import require_promotion  # noqa: PLC0415
     from strategies.kernel.columns import FEATURE_SCHEMA  # noqa: PLC0415
 
     replayed = config.environment == "venue"  # its expiry is judged by market time, which is the replay's
+    folder, remedy = Path(config.gate.model_dir), "train it: python -m research.train"
+    severity = warn if config.gate.mode == "shadow" else fail
     try:
-        model = load_model(
-            Path(config.gate.model_dir),
-            schema=FEATURE_SCHEMA,
-            market_time_ns=None if replayed else time.time_ns(),
-        )
+        model = load_model(folder, schema=FEATURE_SCHEMA, market_time_ns=None if replayed else time.time_ns())
     except (ArgonautError, OSError) as e:
-        if config.gate.mode == "shadow":
-            return [warn("model", str(e), "train it: python -m research.train")]
-        return [fail("model", str(e), "train it: python -m research.train")]
-    return [ok("model", f"{config.gate.model_dir}: valid until {model.manifest.valid_until}")]
+        return [severity("model", str(e), remedy)]
+    found = [ok("model", f"{folder}: valid until {model.manifest.valid_until}")]
+    try:
+        promotion = require_promotion(folder, model, config.gate.promotion_key)
+    except ArgonautError as e:
+        severity = severity if config.environment == "live" else warn
+        return [*found, severity("promotion", str(e), "promote it: python -m research.promote, or gate.mode: off")]
+    return [*found, ok("promotion", f"signed {promotion.created} by {promotion.key[:12]}")]
 
 
 def _journal(config: NodeConfig) -> list[Finding]:

@@ -22,7 +22,7 @@ from nautilus_trader.portfolio.portfolio import Portfolio
 from actors.gate import Gate, GateConfig
 from actors.ml_filter import MlFilter, MlFilterConfig
 from catalog.instruments import load_instruments, to_nautilus
-from research.testing import signal_values, small_model
+from research.testing import promoted, signal_values, small_model
 from research.training import publish
 from strategies import records
 from strategies.kernel.columns import FEATURE_SCHEMA
@@ -382,3 +382,33 @@ def test_inside_a_backtest_engine_the_answer_falls_on_the_same_bar(folder):
         assert script.answers == expected
     finally:
         engine.dispose()
+
+
+def test_real_money_takes_a_promoted_model_only_and_others_are_warned(bench, folder, tmp_path):
+    refused = _strict(bench, folder, "require")
+    verdict = bench.ask(_signal(1, **GOOD))
+    assert (verdict.passed, verdict.reason) == (False, Reason.ML_UNPROMOTED)
+    assert "unpromoted: no promotion.json" in verdict.detail
+    refused.stop()
+
+    warned = _strict(bench, folder, "warn")
+    assert bench.ask(_signal(2, **GOOD)).passed
+    told = [i for i in bench.incidents if i.code == "model_unpromoted"]
+    assert [(i.severity, i.id) for i in told] == [("warning", told[0].id)]
+    warned.stop()
+
+    model, key = promoted(small_model())
+    publish(model, folder)
+    gate = _strict(bench, folder, "require", key)
+    assert bench.ask(_signal(3, **GOOD)).passed
+    (folder / "promotion.json").unlink()  # the running model stays, and somebody is told
+    assert bench.ask(_signal(4, **GOOD)).passed
+    assert bench.incidents[-1].code == "model_refused"
+    gate.stop()
+
+
+def _strict(bench, folder, promotion, key=""):
+    config = MlFilterConfig(
+        component_id=f"Ml{len(bench.verdicts)}", model_dir=str(folder), promotion=promotion, promotion_key=key
+    )
+    return bench.start(MlFilter(config))

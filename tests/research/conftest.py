@@ -15,11 +15,20 @@ STEP_MS = 15 * 60 * 1_000
 PRICES = {"BTCUSDT": (80_000.0, 1), "ETHUSDT": (2_000.0, 2), "XRPUSDT": (2.5, 4)}
 
 
-def _write_market(path, seed, price, digits):
+def funding_of(seed):
+    """Return settlement times (ms) and rates of a symbol."""
+    random = np.random.default_rng(seed + 100)
+    return START_MS + 8 * 3_600_000 * np.arange(DAYS * 3), random.normal(0.0001, 0.0001, DAYS * 3)
+
+
+def _write_market(path, seed, price, digits, edge=0.0):
     random = np.random.default_rng(seed)
     count = DAYS * 96
     volatility = np.exp(0.5 * np.sin(np.arange(count) / 130) + random.normal(0, 0.2, count))
-    close = np.round(price * np.exp(np.cumsum(random.normal(0, 0.003, count) * volatility)), digits)
+    moves = random.normal(0, 0.003, count) * volatility
+    if edge:  # prices follow the funding rate settled before: something a model can find
+        moves += edge * np.sign(np.repeat(funding_of(seed)[1], 32) - 0.0001)
+    close = np.round(price * np.exp(np.cumsum(moves)), digits)
     opened = np.concatenate([[close[0]], close[:-1]])
     wick = price * 0.002 * random.random((2, count)) * volatility
     high = np.round(np.maximum(opened, close) + wick[0], digits)
@@ -44,13 +53,21 @@ def own_trial_ledger(tmp_path_factory):
 
 @pytest.fixture(name="market_catalog", scope="session")
 def market_catalog_fixture(tmp_path_factory):
-    """Return a catalog with 70 days of three symbols and their funding, seeded."""
+    """Return a catalog with 70 days of three symbols and their funding, seeded; nothing to learn in it."""
+    return _build(tmp_path_factory, 0.0)
+
+
+@pytest.fixture(name="edge_catalog", scope="session")
+def edge_catalog_fixture(tmp_path_factory):
+    """Return the same market, but prices drift the way funding points."""
+    return _build(tmp_path_factory, 0.0012)
+
+
+def _build(tmp_path_factory, edge):
     folder, catalog = tmp_path_factory.mktemp("market"), tmp_path_factory.mktemp("market_catalog")
     for seed, (symbol, (price, digits)) in enumerate(PRICES.items(), start=11):
-        _write_market(folder / f"{symbol}.csv", seed, price, digits)
-        random = np.random.default_rng(seed + 100)
-        times = START_MS + 8 * 3_600_000 * np.arange(DAYS * 3)
-        rates = random.normal(0.0001, 0.0001, len(times))
+        _write_market(folder / f"{symbol}.csv", seed, price, digits, edge)
+        times, rates = funding_of(seed)
         rows = [f"{t},{r:.8f}" for t, r in zip(times, rates, strict=True)]
         (folder / f"{symbol}-funding.csv").write_text("calc_time,last_funding_rate\n" + "\n".join(rows) + "\n")
         for kind, source in (("klines", f"{symbol}.csv"), ("funding", f"{symbol}-funding.csv")):

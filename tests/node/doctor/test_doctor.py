@@ -14,6 +14,8 @@ from node.config import load_config
 from node.control.access import run_directory
 from node.doctor.command import run_doctor
 from node.doctor.gate import VALID_NS, Stamp, config_hash, key_mark, require_clearance
+from research.testing import promoted, small_model
+from research.training import publish
 from strategies.errors import ConfigError
 
 KEYS = {"BINANCE_API_KEY": "k" * 64, "BINANCE_API_SECRET": "s" * 64}
@@ -276,6 +278,47 @@ async def test_real_money_needs_a_passed_fresh_examination_of_this_configuration
     path = run_directory(config).doctor
     path.write_text("{")
     assert "cannot be read" in refusal(now=now)
+
+
+async def test_real_money_behind_an_enforcing_gate_needs_a_promoted_model(examine, config, tmp_path):
+    folder = tmp_path / "model"
+    model, key = promoted(small_model())
+
+    async def state(promotion_key=key, mode="enforce", model=model):
+        publish(model, folder)
+        gate = msgspec.structs.replace(config.gate, mode=mode, model_dir=str(folder), promotion_key=promotion_key)
+        changed = msgspec.structs.replace(config, gate=gate)
+        code, findings = await examine(config=changed)
+        return changed, code, {n: rows[0] for n, rows in findings.items() if n in ("model", "promotion")}
+
+    confirmed = KEYS | {"CONFIRM_LIVE": "YES"}
+    good, code, found = await state()
+    assert (code, found["promotion"][0]) == (0, "ok")
+    require_clearance(good, confirmed, time.time_ns())
+    (folder / "promotion.json").unlink()
+    with pytest.raises(ConfigError, match="changed since"):
+        require_clearance(good, confirmed, time.time_ns())
+
+    plain = small_model()
+    expired = small_model(valid_until_ns=10**18)
+    for options, check, text in (
+        ({"model": plain}, "promotion", "unpromoted"),
+        ({"promotion_key": ""}, "promotion", "promotion_key_not_configured"),
+        ({"promotion_key": "ab" * 32}, "promotion", "promotion_by_another_key"),
+        ({"model": expired}, "model", "expired"),
+    ):
+        changed, code, found = await state(**options)
+        assert (code, found[check][0]) == (1, "fail"), options
+        assert text in found[check][1]
+        # A stamp that says otherwise does not help: the start looks for itself.
+        path = run_directory(changed).doctor
+        stamp = msgspec.json.decode(path.read_bytes(), type=Stamp)
+        path.write_bytes(msgspec.json.encode(msgspec.structs.replace(stamp, passed=True)))
+        with pytest.raises(ConfigError, match=text):
+            require_clearance(changed, confirmed, time.time_ns())
+    changed, code, found = await state(model=plain, mode="shadow")
+    assert (code, found["promotion"][0]) == (0, "warn")
+    require_clearance(changed, confirmed, time.time_ns())
 
 
 @pytest.mark.parametrize("environment", ["venue", "testnet", "demo"])

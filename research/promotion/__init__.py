@@ -1,0 +1,1 @@
+"""Whether a trained model may decide: the evidence, the conditions, the signed verdict."""
