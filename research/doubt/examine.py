@@ -1,0 +1,246 @@
+"""Every doubt on one result, from what the result holds, the trial ledger, and the catalog where it is at hand."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from catalog.instruments import interval_ns, load_instruments
+from catalog.reader import data_hash, load_bars
+from node.backtest_run import BacktestResult, resolve_window, run_backtest
+from node.config import FeesConfig, NodeConfig
+from research.doubt.bootstrap import examine_intervals, profit_factor
+from research.doubt.exits import ExitRules, Prices
+from research.doubt.lookahead import examine_foresight
+from research.doubt.luck import (
+    Entries,
+    examine_costs,
+    examine_delay,
+    examine_months,
+    examine_order,
+    examine_random_entries,
+)
+from research.doubt.overfit import examine_overfit, examine_superiority
+from research.doubt.regimes import daily_closes, examine_regimes, tercile_of, terciles
+from research.doubt.result import Run
+from research.doubt.sharpe import examine_sharpe
+from research.doubt.verdict import Doubt, Reason, falls, stands, unknown
+from research.trials import effective_trials
+from strategies.errors import ArgonautError, DataError
+from strategies.kernel.columns import COLUMNS
+from strategies.kernel.composite import run_batch
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+class Options(NamedTuple):
+    """Ledger and catalog (None: the default, and the configuration's), seed, resamples, engine re-runs."""
+
+    ledger: Path | None = None
+    catalog: Path | None = None
+    seed: int = 7
+    reps: int = 2_000
+    rerun: bool = False
+
+
+def examine_run(run: Run, options: Options) -> list[Doubt]:
+    """
+    Return every doubt on a result.
+
+    Raises
+    ------
+    DataError
+        Fail closed: the trial ledger is damaged.
+
+    """
+    trades = run.trades
+    doubts = _chosen(run, options)
+    doubts += examine_intervals(trades.net, run.returns, seed=options.seed, reps=options.reps)
+    equity = run.balance + np.concatenate([[0.0], np.cumsum(trades.net)[:-1]]) if len(trades) else np.empty(0)
+    doubts.append(examine_order(trades.net / np.maximum(equity, 1e-9), seed=options.seed))
+    doubts.append(examine_months(trades.month, trades.net))
+    doubts.append(examine_costs(trades.net, trades.fees, slippage_paid(run)))
+    doubts += _on_bars(run, options)
+    doubts += _model(run)
+    if options.rerun:
+        doubts += _rerun(run, options)
+    return doubts
+
+
+def slippage_paid(run: Run) -> Floats:
+    """Return the slippage of each trade in USDT as configured: market fills, and triggered exits, on entry notional."""
+    backtest = run.config.get("backtest", {})
+    market, trigger = (float(backtest.get(k, 0.0)) / 1e4 for k in ("slippage_bps", "trigger_slippage_bps"))
+    notional = run.trades.entry * run.trades.quantity
+    return np.asarray(notional * (market + np.where(run.trades.inside, trigger, market)))
+
+
+def _chosen(run: Run, options: Options) -> list[Doubt]:
+    effort = effective_trials(symbols=run.symbols, ledger=options.ledger)
+    doubts = examine_sharpe(run.returns, max(effort.trials, 1.0), effort.daily_variance)
+    if effort.runs == 0 and run.trial_returns is None and doubts[-1].passed is not None:
+        why = "the trial ledger holds no run on these symbols: nobody knows how many were tried"
+        doubts[-1] = unknown(doubts[-1].name, Reason.UNAVAILABLE, why)
+    elif effort.runs == 0 and run.trial_returns is not None:
+        from research.trials import effective_number  # noqa: PLC0415 - only where the ledger knows nothing
+
+        matrix = run.trial_returns
+        spread = matrix.std(axis=0, ddof=1)
+        ratios = np.where(spread > 0, matrix.mean(axis=0) / np.where(spread > 0, spread, 1.0), 0.0)
+        doubts = examine_sharpe(run.returns, effective_number(matrix), float(ratios.var(ddof=1)))
+    if run.trial_returns is None:
+        why = "what every trial earned is not stored beside the result (trial_returns, or --trials FILE)"
+        names = ("probability of backtest overfitting", "reality check")
+        return doubts + [unknown(name, Reason.UNAVAILABLE, why) for name in names]
+    return [*doubts, examine_overfit(run.trial_returns), examine_superiority(run.trial_returns, options.seed)]
+
+
+def _on_bars(run: Run, options: Options) -> list[Doubt]:
+    names = ("random entries", "entry delay", "foresight", "regimes of trend", "regimes of volatility")
+    try:
+        config = node_config(run, options.catalog)
+        _check_data(run, config)
+        bars = {s: load_bars(Path(config.catalog), s, config.interval) for s in run.symbols}
+    except ArgonautError as e:
+        return [unknown(n, Reason.UNAVAILABLE, f"no bars: {e}") for n in names]
+    if not len(run.trades):
+        return [unknown(n, Reason.TOO_FEW, "no trade") for n in names]
+    step = interval_ns(config.interval)
+    of = np.array(run.trades.symbol)
+    entries: list[Entries] = []
+    found: list[Doubt] = []
+    regimes: dict[str, list[Ints]] = {"trend": [], "volatility": []}
+    rows: list[Ints] = []
+    for symbol in run.symbols:
+        series, mine = bars[symbol], np.flatnonzero(of == symbol)
+        closes = series.open_time + step
+        mine = mine[np.argsort(run.trades.entry_time[mine], kind="stable")]
+        at = np.searchsorted(closes, run.trades.entry_time[mine])
+        at, mine = at[at < len(closes)], mine[at < len(closes)]
+        side = run.trades.side[mine]
+        kernel = run_batch(None, {k: getattr(series, k) for k in ("open", "high", "low", "close", "volume")})
+        atr = kernel[:, COLUMNS.index("atr")]
+        rules = exit_rules(run, mine, atr[at])
+        if rules is not None:
+            prices = Prices(series.open, series.high, series.low, series.close, atr)
+            entries.append(Entries(prices, at, side, rules, int(np.searchsorted(closes, run.start, side="right"))))
+        found.append(examine_foresight(series.close, at.tolist(), side.tolist(), f"foresight {symbol}"))
+        rows.append(mine)
+        known = terciles(*daily_closes(closes, series.close))
+        for name, values in tercile_of(known, run.trades.entry_time[mine]).items():
+            regimes[name].append(values)
+    if entries:
+        found.append(examine_random_entries(entries, seed=options.seed))
+        found.append(examine_delay(entries, seed=options.seed))
+    else:
+        found += [unknown(n, Reason.UNAVAILABLE, "stop and target of the trades are not known") for n in names[:2]]
+    together = {name: np.concatenate(parts) for name, parts in regimes.items()}
+    return found + examine_regimes(together, run.trades.net[np.concatenate(rows)])
+
+
+def exit_rules(run: Run, trades: Ints, atr: Floats) -> ExitRules | None:
+    """Return stop and target in ATR, slippage and fee as the trades themselves show them; None where they do not."""
+    stop = np.abs(run.trades.entry[trades] - run.trades.stop[trades]) / atr
+    target = np.abs(run.trades.target[trades] - run.trades.entry[trades]) / atr
+    stop, target = stop[np.isfinite(stop) & (stop > 0)], target[np.isfinite(target) & (target > 0)]
+    if not len(stop) or not len(target):
+        return None
+    notional = 2 * run.trades.entry[trades] * run.trades.quantity[trades]
+    fee = float(np.median(run.trades.fees[trades] / notional))
+    slippage = float(run.config.get("backtest", {}).get("slippage_bps", 0.0)) / 1e4
+    return ExitRules(float(np.median(stop)), float(np.median(target)), slippage, max(fee, 0.0))
+
+
+def node_config(run: Run, catalog: Path | None) -> NodeConfig:
+    """
+    Return the run's configuration with another catalog.
+
+    Raises
+    ------
+    DataError
+        Unavailable: the configuration is not one this version knows.
+
+    """
+    try:
+        config = msgspec.convert(run.config, NodeConfig)
+    except msgspec.ValidationError as e:
+        raise DataError(f"{run.source}: config: {e}") from None
+    return config if catalog is None else msgspec.structs.replace(config, catalog=str(catalog))
+
+
+def _check_data(run: Run, config: NodeConfig) -> None:
+    if not run.data_hash:
+        return
+    window = resolve_window(config)
+    catalog = Path(config.catalog)
+    found = data_hash(catalog, config.all_symbols, config.interval, window.data_start_ns, window.end_ns)
+    if found != run.data_hash:
+        raise DataError(
+            f"{catalog}: holds other data than the result was made from ({found[:12]}, {run.data_hash[:12]})"
+        )
+
+
+def _model(run: Run) -> list[Doubt]:
+    gate = run.config.get("gate", {})
+    if gate.get("mode", "off") == "off":
+        return []
+    from research.doubt.model import examine_model, examine_training_period, read_manifest  # noqa: PLC0415 - with a gate
+
+    folder = Path(gate.get("model_dir", ""))
+    doubts = examine_model(folder)
+    try:
+        doubts.append(examine_training_period(read_manifest(folder), run.start))
+    except (OSError, ValueError) as e:
+        doubts.append(unknown("model against test period", Reason.UNAVAILABLE, f"{folder}: {e}"))
+    return doubts
+
+
+def _rerun(run: Run, options: Options) -> list[Doubt]:
+    """Run the engine again with costs twice and three times, and with orders that arrive a bar late."""
+    names = ("costs in the engine", "one bar late in the engine")
+    try:
+        config = node_config(run, options.catalog)
+        rate = config.backtest.fees
+        if rate is None:
+            spec = load_instruments()[config.symbols[0]]
+            rate = FeesConfig(maker=str(spec.maker_fee), taker=str(spec.taker_fee))
+        results = {f"x{k}": run_backtest(_costlier(config, rate, k), log_level="OFF") for k in (1, 2, 3)}
+        late = run_backtest(_with(config, latency_ms=1_000.0), log_level="OFF")
+    except (ArgonautError, KeyError) as e:
+        return [unknown(n, Reason.UNAVAILABLE, f"cannot be run again: {e}") for n in names]
+    table = {k: _brief(r) for k, r in results.items()}
+    text = ", ".join(f"{k}: {v['net']:+.2f}" for k, v in table.items())
+    once, twice = table["x1"]["net"], table["x2"]["net"]
+    costs = stands(names[0], f"net at costs {text}", **table)
+    if once > 0 and twice <= 0:
+        costs = falls(names[0], Reason.COSTS_EAT_IT, f"net at costs {text}", **table)
+    brief = _brief(late)
+    text = f"net {once:+.2f} on time, {brief['net']:+.2f} one bar late"
+    delay = stands(names[1], text, on_time=table["x1"], late=brief)
+    if once > 0 and brief["net"] <= 0:
+        delay = falls(names[1], Reason.DELAY_EATS_IT, text, on_time=table["x1"], late=brief)
+    return [costs, delay]
+
+
+def _costlier(config: NodeConfig, rate: FeesConfig, times: int) -> NodeConfig:
+    fees = FeesConfig(maker=str(float(rate.maker) * times), taker=str(float(rate.taker) * times))
+    b = config.backtest
+    return _with(
+        config,
+        fees=fees,
+        slippage_bps=b.slippage_bps * times,
+        trigger_slippage_bps=b.trigger_slippage_bps * times,
+    )
+
+
+def _with(config: NodeConfig, **changes: Any) -> NodeConfig:
+    return msgspec.structs.replace(config, backtest=msgspec.structs.replace(config.backtest, **changes))
+
+
+def _brief(result: BacktestResult) -> dict[str, Any]:
+    nets = np.array([t.net_pnl for t in result.trades])
+    factor = profit_factor(nets)
+    return {"trades": len(nets), "net": float(nets.sum()), "profit_factor": factor if np.isfinite(factor) else None}

@@ -1,0 +1,231 @@
+"""A result file or run folder as the arrays that examinations take."""
+
+import datetime as dt
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from strategies.errors import DataError
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+TRIAL_RETURNS = "trial_returns"
+"""Stem of the file of a run folder that holds what every trial earned: shape (periods, trials)."""
+
+_NAMES = ("result.json", "backtest.json", "walkforward.json", "report.json")
+
+
+@dataclass(frozen=True)
+class Trades:
+    """
+    Closed trades in order of exit.
+
+    Attributes
+    ----------
+    symbol, month : list[str]
+        Of each trade; month of the exit as ``2025-09``.
+    entry_time, exit_time : np.ndarray
+        int64, UTC ns.
+    side : np.ndarray
+        int64, +1 or -1.
+    entry, quantity, stop, target : np.ndarray
+        float64; NaN where unknown.
+    net, fees : np.ndarray
+        float64, USDT.
+    inside : np.ndarray
+        bool, left by a resting order (stop, target, liquidation).
+
+    """
+
+    symbol: list[str]
+    month: list[str]
+    entry_time: Ints
+    exit_time: Ints
+    side: Ints
+    entry: Floats
+    quantity: Floats
+    stop: Floats
+    target: Floats
+    net: Floats
+    fees: Floats
+    inside: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.net)
+
+    @property
+    def net_r(self) -> Floats:
+        """Net result in units of the planned risk; NaN where no stop is known."""
+        return self.net / (np.abs(self.entry - self.stop) * self.quantity)
+
+
+@dataclass(frozen=True)
+class Run:
+    """
+    What a result says.
+
+    Attributes
+    ----------
+    source : Path
+        Where it was read.
+    symbols, interval, start, data_hash : list[str], str, int, str
+        What it ran on; start in UTC ns.
+    config : dict
+        The node configuration, plain.
+    balance : float
+        USDT at the start.
+    trades : Trades
+        Closed trades.
+    returns : np.ndarray
+        float64, daily returns of equity.
+    synthetic : bool
+        The data were generated.
+    trial_returns : np.ndarray or None
+        What every trial earned, where the run stored it.
+    tables : dict
+        Other content of a run folder (sweep table).
+
+    """
+
+    source: Path
+    symbols: list[str]
+    interval: str
+    start: int
+    data_hash: str
+    config: dict[str, Any]
+    balance: float
+    trades: Trades
+    returns: Floats
+    synthetic: bool
+    trial_returns: Floats | None = None
+    tables: dict[str, Any] = field(default_factory=dict)
+
+
+def read_run(path: Path, trials: Path | None = None) -> Run:
+    """
+    Read a result of ``node.backtest --json``, or a run folder that holds one.
+
+    Raises
+    ------
+    DataError
+        Propagate: no result there, or one without the fields needed; names file and field.
+
+    """
+    file = _result_file(path)
+    try:
+        plain = msgspec.json.decode(file.read_bytes())
+    except (OSError, msgspec.MsgspecError) as e:
+        raise DataError(f"{file}: cannot be read: {e}") from None
+    if not isinstance(plain, dict):
+        raise DataError(f"{file}: no result: an object is expected")
+    for name in ("config", "trades", "daily_equity"):
+        if name not in plain:
+            raise DataError(f"{file}: {name}: missing; give a file written by `python -m node.backtest --json`")
+    config = plain["config"]
+    balance = float(config.get("backtest", {}).get("balance", 10_000.0))
+    beside = trials or next(
+        (p for s in ("npz", "parquet", "csv") if (p := file.parent / f"{TRIAL_RETURNS}.{s}").exists()), None
+    )
+    levels = np.array([balance, *(float(v) for _, v in plain["daily_equity"])])
+    return Run(
+        source=file,
+        symbols=list(config["symbols"]),
+        interval=config.get("interval", "15m"),
+        start=time_ns(plain["start"]) if plain.get("start") else 0,
+        data_hash=str(plain.get("data_hash", "")),
+        config=config,
+        balance=balance,
+        trades=_trades(file, plain["trades"]),
+        returns=np.diff(levels) / np.maximum(levels[:-1], 1e-12),
+        synthetic=bool(plain.get("synthetic")),
+        trial_returns=None if beside is None else read_trial_returns(beside),
+    )
+
+
+def read_trial_returns(path: Path) -> Floats:
+    """
+    Return the matrix (periods, trials) of an .npz (array ``returns``, or the only one), .parquet or .csv file.
+
+    Raises
+    ------
+    DataError
+        Propagate: the file cannot be read, is no matrix of numbers, or holds unknown values.
+
+    """
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as content:
+                name = "returns" if "returns" in content.files else content.files[0]
+                matrix = np.asarray(content[name], dtype=np.float64)
+        elif path.suffix == ".parquet":
+            import pyarrow.parquet as pq  # noqa: PLC0415 - one of three formats
+
+            matrix = pq.read_table(path).to_pandas().select_dtypes("number").to_numpy(dtype=np.float64)
+        else:
+            import pandas as pd  # noqa: PLC0415 - one of three formats
+
+            matrix = pd.read_csv(path).select_dtypes("number").to_numpy(dtype=np.float64)
+    except (OSError, ValueError, IndexError, KeyError) as e:
+        raise DataError(f"{path}: cannot be read as a matrix of returns: {e}") from None
+    if matrix.ndim != 2 or not np.isfinite(matrix).all():
+        raise DataError(f"{path}: a matrix (periods, trials) of finite returns is expected, not shape {matrix.shape}")
+    return matrix
+
+
+def time_ns(text: Any) -> int:
+    """Return UTC nanoseconds of an ISO-8601 text, or the number itself."""
+    if isinstance(text, int):
+        return text
+    moment = dt.datetime.fromisoformat(str(text))
+    moment = moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+    return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000
+
+
+def _result_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise DataError(f"{path}: no such file or folder")
+    for name in _NAMES:
+        if (path / name).is_file():
+            return path / name
+    found = sorted(path.glob("*.json"))
+    if len(found) != 1:
+        raise DataError(f"{path}: holds {len(found)} JSON files and none called {', '.join(_NAMES)}: name the file")
+    return found[0]
+
+
+def _trades(file: Path, records: list[dict[str, Any]]) -> Trades:
+    kept = [r for r in records if r.get("exit_time") and r.get("entry_time")]
+    try:
+        kept.sort(key=lambda r: time_ns(r["exit_time"]))
+        return Trades(
+            symbol=[r["symbol"] for r in kept],
+            month=[_month(time_ns(r["exit_time"])) for r in kept],
+            entry_time=np.array([time_ns(r["entry_time"]) for r in kept], dtype=np.int64),
+            exit_time=np.array([time_ns(r["exit_time"]) for r in kept], dtype=np.int64),
+            side=np.array([1 if r["side"] in ("LONG", "BUY") else -1 for r in kept], dtype=np.int64),
+            entry=_floats(kept, "entry_price"),
+            quantity=_floats(kept, "quantity"),
+            stop=_floats(kept, "stop"),
+            target=_floats(kept, "target"),
+            net=_floats(kept, "net_pnl"),
+            fees=_floats(kept, "fees"),
+            inside=np.array([r.get("exit_reason") in ("STOP_LOSS", "TAKE_PROFIT", "LIQUIDATION") for r in kept], bool),
+        )
+    except (KeyError, TypeError, ValueError) as e:
+        raise DataError(f"{file}: trades: a trade lacks or misstates a field: {e}") from None
+
+
+def _floats(records: list[dict[str, Any]], name: str) -> Floats:
+    return np.array([math.nan if r.get(name) is None else float(r[name]) for r in records], dtype=np.float64)
+
+
+def _month(ns: int) -> str:
+    return dt.datetime.fromtimestamp(ns // 1_000_000_000, tz=dt.UTC).strftime("%Y-%m")

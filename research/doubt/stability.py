@@ -1,0 +1,116 @@
+"""Whether the chosen parameters stand on a plateau or on a spike: the figures of their neighbours in the grid."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from research.doubt.verdict import Doubt, Reason, falls, stands, unknown
+
+
+class Neighbourhood(NamedTuple):
+    """
+    The map around a chosen set.
+
+    Attributes
+    ----------
+    chosen : float
+        Its figure.
+    neighbours : list[tuple[dict, float]]
+        Sets that differ by one step in one or more parameters, and their figures.
+    by_parameter : dict[str, list[tuple[float, float]]]
+        Along each parameter alone: value and figure.
+
+    """
+
+    chosen: float
+    neighbours: list[tuple[dict[str, Any], float]]
+    by_parameter: dict[str, list[tuple[float, float]]]
+
+
+def neighbourhood(
+    sets: Sequence[Mapping[str, float]], figures: Sequence[float | None], chosen: Mapping[str, float], steps: int = 1
+) -> Neighbourhood:
+    """
+    Return the map around `chosen` in a table of tried sets.
+
+    Parameters
+    ----------
+    sets : sequence of mappings
+        Parameter sets, all with the same names.
+    figures : sequence of float or None
+        A figure of each (higher is better); None where there was no trade.
+    chosen : mapping
+        One of the sets.
+    steps : int
+        How far a neighbour may lie, in steps of the values that occur, in every parameter.
+
+    Raises
+    ------
+    ValueError
+        Propagate: `chosen` is not among the sets.
+
+    """
+    names = list(chosen)
+    levels = {n: sorted({s[n] for s in sets}) for n in names}
+    place = {n: {v: i for i, v in enumerate(levels[n])} for n in names}
+    if any(chosen[n] not in place[n] for n in names):
+        raise ValueError(f"the chosen set {dict(chosen)} is not among the sets tried")
+    here = {n: place[n][chosen[n]] for n in names}
+    own = math.nan
+    near: list[tuple[dict[str, Any], float]] = []
+    along: dict[str, list[tuple[float, float]]] = {n: [] for n in names}
+    for one, figure in zip(sets, figures, strict=True):
+        value = math.nan if figure is None else float(figure)
+        away = {n: abs(place[n][one[n]] - here[n]) for n in names}
+        moved = [n for n in names if away[n]]
+        if not moved:
+            own = value
+        elif max(away.values()) <= steps:
+            near.append((dict(one), value))
+        if len(moved) <= 1:
+            for n in moved or names:
+                along[n].append((float(one[n]), value))
+    if math.isnan(own) and not any(all(s[n] == chosen[n] for n in names) for s in sets):
+        raise ValueError(f"the chosen set {dict(chosen)} is not among the sets tried")
+    return Neighbourhood(own, near, {n: sorted(v) for n, v in along.items()})
+
+
+def examine_stability(
+    sets: Sequence[Mapping[str, float]],
+    figures: Sequence[float | None],
+    chosen: Mapping[str, float],
+    *,
+    neutral: float = 0.0,
+    share: float = 0.5,
+) -> Doubt:
+    """
+    Return the doubt on the chosen parameters: falls when less than `share` of the neighbours are better than `neutral`,
+    or their median keeps less than a third of the chosen set's gain over it.
+    """  # noqa: D205 - one sentence
+    name = "parameter stability"
+    found = neighbourhood(sets, figures, chosen)
+    values = np.array([v for _, v in found.neighbours])
+    if len(values) < 4 or math.isnan(found.chosen):
+        return unknown(name, Reason.TOO_FEW, f"{len(values)} neighbours were tried, at least 4 are needed")
+    worth = np.where(np.isnan(values), neutral, values)
+    good = float((worth > neutral).mean())
+    median = float(np.median(worth))
+    kept = (median - neutral) / (found.chosen - neutral) if found.chosen > neutral else math.nan
+    data = {
+        "chosen": found.chosen,
+        "neighbours": len(values),
+        "neighbours_above_neutral": good,
+        "median": median,
+        "kept": None if math.isnan(kept) else kept,
+        "by_parameter": {
+            n: [list(p) if not math.isnan(p[1]) else [p[0], None] for p in v] for n, v in found.by_parameter.items()
+        },
+    }
+    text = (
+        f"chosen {found.chosen:.3f}; of {len(values)} neighbours {good:.0%} lie above {neutral:g}, median {median:.3f}"
+    )
+    if good < share or (not math.isnan(kept) and kept < 1 / 3):
+        return falls(name, Reason.PARAMETER_SPIKE, text, **data)
+    return stands(name, text, **data)

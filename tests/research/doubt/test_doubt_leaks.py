@@ -1,0 +1,314 @@
+"""Leaks across folds, features that know too much or nothing, models that are not what was trained: caught by name."""
+
+import json
+
+import msgspec
+import numpy as np
+import pytest
+from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
+
+from actors.model_folder import MANIFEST, ONNX, SELF_TEST, encode_manifest, load_model
+from research.doubt import leaks
+from research.doubt.columns import examine_content, examine_target, examine_timing
+from research.doubt.folds import (
+    examine_duplicates,
+    examine_folds,
+    examine_scaled,
+    examine_scaler,
+    examine_transformation,
+)
+from research.doubt.model import examine_model, examine_training_period
+from research.doubt.pipeline import examine_training
+from research.onnx_export import served_probabilities
+from research.testing import small_model
+from research.training import publish, sha256
+from strategies.kernel.columns import FEATURE_SCHEMA
+
+HOUR = 3_600_000_000_000
+NAMES = [f"f{i}" for i in range(6)]
+
+
+@pytest.fixture(name="rows", scope="module")
+def rows_fixture():
+    random = np.random.default_rng(51)
+    rows = random.normal(size=(1_000, 6)).astype(np.float32)
+    label = (0.15 * rows[:, 0] + random.normal(size=1_000) > 0).astype(np.int64)
+    rows[random.random(rows.shape) < 0.02] = np.nan
+    return rows, label
+
+
+class TestFolds:
+    START = np.arange(200) * HOUR
+    END = START + 5 * HOUR
+
+    def folds(self, train, test):
+        return [(np.array(train), np.array(test))]
+
+    def test_purged_folds_stand(self):
+        folds = [(np.arange(k * 40), np.arange(k * 40 + 5, k * 40 + 40)) for k in range(1, 5)]
+        assert examine_folds(folds, self.START, self.END, forward=True).passed is True
+
+    def test_a_label_that_ends_when_the_test_begins_is_no_overlap(self):
+        assert examine_folds(self.folds([0], [5]), self.START, self.END).passed is True
+
+    def test_a_label_that_ends_inside_the_test(self):
+        found = examine_folds(self.folds(range(100), range(100, 200)), self.START, self.END)
+        assert found.reason == "label_overlap"
+        assert "4 training labels" in found.detail
+
+    def test_a_long_label_far_before_the_test(self):
+        end = self.END.copy()
+        end[3] = 150 * HOUR
+        found = examine_folds(self.folds(range(90), range(100, 200)), self.START, end)
+        assert (found.reason, found.figures["problems"][0]["rows"]) == ("label_overlap", 1)
+
+    def test_training_rows_after_the_test_whose_labels_it_reaches_into(self):
+        found = examine_folds(self.folds(range(50, 100), range(50)), self.START, self.END)
+        assert found.reason == "label_overlap"
+
+    def test_rows_in_both(self):
+        found = examine_folds(self.folds([1, 2, 60], [60, 61]), self.START, self.END)
+        assert found.reason == "same_row"
+
+    def test_the_same_signal_under_another_row_number(self):
+        start, end = np.append(self.START, self.START[120]), np.append(self.END, self.END[120])
+        key = np.zeros(201, int)
+        found = examine_folds([(np.append(np.arange(90), 200), np.arange(100, 199))], start, end, key=key)
+        assert found.reason == "same_row"
+
+    def test_shuffled_folds_fall(self):
+        order = np.random.default_rng(1).permutation(200)
+        assert examine_folds([(order[:150], order[150:])], self.START, self.END).passed is False
+
+    def test_training_on_the_future(self):
+        found = examine_folds(self.folds(range(100, 200), range(50)), self.START, self.END, forward=True)
+        assert found.reason == "trained_on_the_future"
+
+    def test_embargo(self):
+        folds = self.folds(range(55, 100), range(20, 50))
+        assert examine_folds(folds, self.START, self.END).passed is True
+        assert examine_folds(folds, self.START, self.END, embargo=10 * HOUR).reason == "embargo_too_short"
+
+    def test_random_spans_against_the_definition(self):
+        for seed in range(50):
+            random = np.random.default_rng(seed)
+            start = random.integers(0, 100, 20)
+            end = start + random.integers(1, 30, 20)
+            overlap = any(start[a] < end[b] and start[b] < end[a] for a in range(10) for b in range(10, 20))
+            found = examine_folds([(np.arange(10), np.arange(10, 20))], start, end, key=np.arange(20))
+            assert found.passed is not overlap, f"seed {seed}"
+
+
+class TestDuplicatesAndScaling:
+    def test_copies_of_training_rows_in_the_test(self, rows):
+        train, test = rows[0][:700], rows[0][700:].copy()
+        assert examine_duplicates(train, test).passed is True
+        test[17] = train[3]
+        found = examine_duplicates(train, test)
+        assert (found.reason, found.figures["first"]) == ("duplicate_rows", 17)
+
+    @pytest.mark.parametrize("scaler", [StandardScaler, MinMaxScaler, RobustScaler])
+    def test_a_scaler_fitted_on_everything(self, rows, scaler):
+        clean = np.nan_to_num(rows[0].astype(np.float64))
+        train, test = clean[:700], clean[700:]
+        whole, honest = scaler().fit(clean), scaler().fit(train)
+        assert examine_scaled(whole.transform(train), whole.transform(test), NAMES).reason == "fitted_on_all"
+        assert examine_scaled(honest.transform(train), honest.transform(test), NAMES).passed is True
+
+        def leaky(a, b):
+            fitted = scaler().fit(np.concatenate([a, b]))
+            return fitted.transform(a), fitted.transform(b)
+
+        def on_test(a, b):
+            return scaler().fit(a).transform(a), scaler().fit(b).transform(b)
+
+        def sound(a, b):
+            fitted = scaler().fit(a)
+            return fitted.transform(a), fitted.transform(b)
+
+        assert examine_transformation(leaky, train, test).reason == "fitted_on_all"
+        assert examine_transformation(on_test, train, test).reason == "fitted_on_all"
+        assert examine_transformation(sound, train, test).passed is True
+
+    def test_the_stored_figures_of_a_scaler(self, rows):
+        clean = np.nan_to_num(rows[0].astype(np.float64))
+        train, test = clean[:700], clean[700:]
+        whole, honest = StandardScaler().fit(clean), StandardScaler().fit(train)
+        assert examine_scaler(whole.mean_, whole.scale_, train, test, NAMES).figures["columns"] == NAMES
+        assert examine_scaler(honest.mean_, honest.scale_, train, test, NAMES).passed is True
+
+    def test_ranks_over_everything(self, rows):
+        ranks = rows[0][:, 0].argsort().argsort() / 1_000
+        found = examine_scaled(ranks[:700, None], ranks[700:, None], ["rank"])
+        assert found.reason == "fitted_on_all"
+
+
+class TestColumns:
+    def test_honest(self, rows):
+        assert examine_content(rows[0], NAMES).passed is True
+        assert examine_target(rows[0], rows[1], NAMES).passed is True
+
+    @pytest.mark.parametrize(
+        ("values", "reason"),
+        [
+            (np.full(1_000, 3.5), "constant_feature"),
+            (np.full(1_000, np.nan), "empty_feature"),
+            (np.where(np.arange(1_000) == 5, 1.0, 0.0), "constant_feature"),
+            (np.where(np.arange(1_000) % 3, np.nan, 7.0), "constant_feature"),
+        ],
+    )
+    def test_a_feature_without_content(self, rows, values, reason):
+        found = examine_content(np.column_stack([rows[0], values]), [*NAMES, "planted"])
+        assert found.reason == reason
+        assert "planted" in found.detail
+        assert list(found.figures["columns"]) == ["planted"]
+
+    def test_a_doubled_feature(self, rows):
+        found = examine_content(np.column_stack([rows[0], rows[0][:, 2]]), [*NAMES, "planted"])
+        assert (found.reason, found.detail) == (
+            "duplicate_feature", "planted: duplicate_feature (equal to f2)")  # fmt: skip
+
+    @pytest.mark.parametrize(
+        "plant",
+        [
+            lambda y, _: y + 0.0,
+            lambda y, r: -y + r.normal(0, 0.4, len(y)),
+            lambda y, r: np.where(y == 1, np.nan, r.normal(size=len(y))),
+            lambda y, r: np.abs(r.normal(0, 0.2, len(y)) + y) * np.where(r.random(len(y)) < 0.5, -1, 1),
+        ],
+        ids=["the label", "the label with noise", "missing where good", "symmetric"],
+    )
+    def test_a_feature_that_knows_the_label(self, rows, plant):
+        planted = plant(rows[1], np.random.default_rng(2))
+        found = examine_target(np.column_stack([rows[0], planted]), rows[1], [*NAMES, "planted"])
+        assert found.reason == "target_leak"
+        assert list(found.figures["columns"]) == ["planted"]
+
+    def test_target_means_over_the_whole_set(self, rows):
+        """A category replaced by the mean label of its members, the row itself included."""
+        category = np.arange(1_000) // 2
+        means = np.array([rows[1][category == c].mean() for c in category])
+        found = examine_target(np.column_stack([rows[0], means]), rows[1], [*NAMES, "encoded"])
+        assert list(found.figures["columns"]) == ["encoded"]
+
+    def test_noise_is_never_accused(self):
+        for seed in range(25):
+            random = np.random.default_rng(seed)
+            label = random.integers(0, 2, 300)
+            assert examine_target(random.normal(size=(300, 12)), label, list("abcdefghijkl")).passed is not False, seed
+
+    def test_a_feature_shifted_by_one_bar(self):
+        random = np.random.default_rng(3)
+        close = 100 * np.exp(np.cumsum(random.normal(0, 0.003, 3_000)))
+        ret = np.diff(np.log(close), prepend=np.nan)
+        smooth = np.convolve(np.nan_to_num(ret), np.ones(14) / 14, "full")[:3_000]
+        honest = np.column_stack([ret, smooth, close])
+        assert examine_timing(honest, ["ret", "smooth", "level"], close).passed is True
+        shifted = np.column_stack([ret, np.append(smooth[1:], np.nan), close])
+        found = examine_timing(shifted, ["ret", "smooth", "level"], close)
+        assert (found.reason, list(found.figures["columns"])) == ("knows_next_bar", ["smooth"])
+
+
+class TestTrainingSet:
+    def test_ours_is_honest(self, train_config, market_catalog):
+        answers = examine_training(train_config, market_catalog)
+        assert [(d.name, d.reason.value) for d in answers if d.passed is False] == []
+        assert {"folds", "duplicate rows", "scaling", "content of features", "features against label"} <= {
+            d.name for d in answers if d.passed
+        }
+
+    def test_without_purging_it_falls(self, train_config, market_catalog, monkeypatch):
+        import research.training
+
+        def unpurged(data, window, closes_before):
+            return np.flatnonzero((data.open_time >= window[0]) & (data.open_time < window[1]))
+
+        monkeypatch.setattr(research.training, "select", unpurged)
+        answers = {d.name: d for d in examine_training(train_config, market_catalog)}
+        assert answers["folds"].reason == "label_overlap"
+
+    def test_the_command(self, train_config, market_catalog, tmp_path, capsys):
+        path = tmp_path / "train.yaml"
+        path.write_text(json.dumps(msgspec.to_builtins(train_config)))
+        folder = tmp_path / "model"
+        publish(small_model(), folder)
+        code = leaks.main([
+            "--config", str(path), "--catalog", str(market_catalog), "--model", str(folder),
+            "--json", str(tmp_path / "o.json"),
+        ])  # fmt: skip
+        assert code == 0, capsys.readouterr().out
+        assert json.loads((tmp_path / "o.json").read_text())["counts"]["falls"] == 0
+
+
+def altered(graph, change):
+    import onnx
+
+    model = onnx.load_from_string(graph)
+    (node,) = model.graph.node
+    for attribute in node.attribute:
+        change(attribute)
+    return model.SerializeToString()
+
+
+def one_leaf(attribute):
+    if attribute.name == "class_weights":
+        attribute.floats[3] += 0.05
+
+
+def one_threshold(attribute):
+    if attribute.name == "nodes_values":
+        first = next(i for i, v in enumerate(attribute.floats) if v)
+        attribute.floats[first] = float(np.nextafter(np.float32(attribute.floats[first]), np.float32(np.inf)))
+
+
+def one_mode(attribute):
+    if attribute.name == "nodes_modes":
+        attribute.strings[0] = b"BRANCH_LT"
+
+
+class TestModel:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        publish(small_model(), tmp_path / "model")
+        return tmp_path / "model"
+
+    @staticmethod
+    def reseal(folder, graph):
+        """Replace the graph and make every seal fit it again, self-test included."""
+        (folder / ONNX).write_bytes(graph)
+        with np.load(folder / SELF_TEST) as content:
+            rows = content["rows"]
+        with (folder / SELF_TEST).open("wb") as file:
+            np.savez(file, rows=rows, probabilities=served_probabilities(graph, rows))
+        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=type(small_model().manifest))
+        files = {name: sha256((folder / name).read_bytes()) for name in manifest.files}
+        (folder / MANIFEST).write_bytes(encode_manifest(msgspec.structs.replace(manifest, files=files)))
+
+    def test_honest(self, folder):
+        assert [d.reason.value for d in examine_model(folder)] == ["stands"] * 3
+
+    def test_an_altered_graph(self, folder):
+        (folder / ONNX).write_bytes(altered((folder / ONNX).read_bytes(), one_leaf))
+        answers = {d.name: d for d in examine_model(folder)}
+        assert answers["model seals"].reason == "does_not_verify"
+        assert answers["model export"].reason == "export_differs"
+
+    @pytest.mark.parametrize("change", [one_leaf, one_threshold, one_mode])
+    def test_an_altered_graph_that_was_sealed_anew(self, folder, change):
+        self.reseal(folder, altered((folder / ONNX).read_bytes(), change))
+        load_model(folder, schema=FEATURE_SCHEMA)  # every seal fits
+        answers = {d.name: d for d in examine_model(folder)}
+        assert answers["model seals"].passed is True
+        assert answers["model export"].reason == "export_differs"
+
+    def test_another_models_graph(self, folder):
+        self.reseal(folder, small_model(seed=2).files[ONNX])
+        assert {d.name: d.reason.value for d in examine_model(folder)}["model export"] == "export_differs"
+
+    def test_a_model_that_has_seen_the_test_period(self):
+        manifest = small_model(trained_until_ns=1_000 * HOUR).manifest
+        assert examine_training_period(manifest, 1_000 * HOUR).passed is True
+        assert examine_training_period(manifest, 999 * HOUR).reason == "trained_on_the_future"
+
+    def test_no_folder(self, tmp_path):
+        assert {d.reason.value for d in examine_model(tmp_path / "none")} == {"does_not_verify", "unavailable"}
