@@ -11,10 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from catalog.csv_files import UNITS, unit_of
 from catalog.instruments import interval_ns
 from catalog.quality.findings import Int64s
 from catalog.quality.series import held
+from catalog.raw import days as raw_days
+from catalog.raw import revisions
+from catalog.raw.kinds import KINDS
 from catalog.reader import BarArrays, FundingArrays, load_bars, load_funding
 from strategies.errors import DataError
 
@@ -134,3 +140,88 @@ def known_rows(
 
 def _first(bars: BarArrays, count: int) -> BarArrays:
     return BarArrays(*(getattr(bars, name)[:count] for name in ("open_time", "open", "high", "low", "close", "volume")))
+
+
+def known_from(kind: str, rows: pa.Table, interval: str | None = None) -> Int64s:
+    """
+    Return when each row of the raw store could be known, UTC ns.
+
+    Candles of all kinds at their close; trades, forced orders and depth at their time; quotes at the exchange's event
+    time where it is given; funding at its settlement; open interest, ratios and metrics after their publication delay.
+
+    Parameters
+    ----------
+    kind : str
+        One of :data:`catalog.raw.kinds.KINDS`.
+
+    """
+    stamp = np.asarray(rows[KINDS[kind].columns[0].name].to_numpy(), dtype=np.int64)
+    if KINDS[kind].interval:
+        return stamp + interval_ns(interval or "")
+    if kind == "book_ticker":
+        event = pc.fill_null(rows["event_time"], 0).to_numpy()
+        unit = unit_of(int(event.max(initial=0)))
+        return stamp if unit is None else np.maximum(stamp, event * UNITS[unit])
+    return stamp + PUBLICATION_DELAY_NS.get(kind, 0)
+
+
+def raw_asof(
+    root: Path,
+    kind: str,
+    symbol: str,
+    time_ns: int,
+    interval: str | None = None,
+    start_ns: int = 0,
+) -> pa.Table | None:
+    """
+    Return the rows of the raw store that were known at `time_ns`, as they were known then; None when none were.
+
+    A row that has been corrected since (``--replace``) is the old one for an instant before the correction.
+
+    Parameters
+    ----------
+    root : Path
+        The raw store.
+    kind : str
+        One of :data:`catalog.raw.kinds.KINDS`.
+    time_ns : int
+        UTC nanoseconds.
+    start_ns : int
+        Rows before it are left out.
+
+    Raises
+    ------
+    DataError
+        Propagate: a file is damaged.
+
+    """
+    end = time_ns + 1
+    found = list(raw_days.load(root, kind, symbol, interval, start_ns, end))
+    if not found:
+        return None
+    rows = pa.concat_tables(found)
+    old = revisions.load(root, kind, symbol, interval, start_ns, end)
+    if old is not None:
+        rows = _as_it_was(kind, rows, old, time_ns, start_ns)
+    rows = rows.filter(pa.array(known_from(kind, rows, interval) <= time_ns))
+    return rows if rows.num_rows else None
+
+
+def _as_it_was(kind: str, rows: pa.Table, old: pa.Table, time_ns: int, start_ns: int) -> pa.Table:
+    """Put back the rows that had not been replaced by then: of several versions, the first replaced after it."""
+    names = KINDS[kind].key
+    old = old.filter(pa.array(old[revisions.REPLACED].to_numpy() > time_ns))
+    time = old[KINDS[kind].columns[0].name].to_numpy()
+    old = old.filter(pa.array((time >= start_ns) & (time <= time_ns))).sort_by(revisions.REPLACED)
+    first: dict[tuple[object, ...], int] = {}
+    for at, key in enumerate(zip(*(old[name].to_pylist() for name in names), strict=True)):
+        first.setdefault(key, at)
+    if not first:
+        return rows
+    keys = zip(*(rows[name].to_pylist() for name in names), strict=True)
+    place = {key: at for at, key in enumerate(keys) if key in first}
+    index = np.arange(rows.num_rows)
+    for key, at in first.items():
+        if key in place:
+            index[place[key]] = rows.num_rows + at
+    return pa.concat_tables([rows, old.drop_columns([revisions.REPLACED]).cast(rows.schema)]).take(pa.array(index))

@@ -21,6 +21,8 @@ import pyarrow.compute as pc
 from catalog.checks import iso
 from catalog.instruments import interval_ns
 from catalog.raw import days as raw_days
+from catalog.raw import revisions
+from catalog.raw.comparing import completed, equal, equal_rows, filled
 from catalog.raw.csv_blocks import CsvBlocks, schema_of
 from catalog.raw.days import DAY_NS, Change, DayWriter
 from catalog.raw.kinds import KINDS, Kind
@@ -123,7 +125,7 @@ def put_rows(
     Bring rows that are in memory into the raw store: upsert by the kind's key.
 
     A row that differs from the stored one replaces it when it completes it: a bar with the same open, at least its
-    range and at least its volume; a row of statistics that fills empty cells. Rows of a kind without key are added
+    range and more volume; a row of statistics that fills empty cells. Rows of a kind without key are added
     unless an equal one is stored. Everything else is as in :func:`put`.
 
     Parameters
@@ -179,6 +181,7 @@ class _Part:
         self.file, self.kind, self.change, self.report = file, file.kind, change, report
         self.symbol, self.replace, self.completes = symbol, replace, completes
         self.step = interval_ns(interval) if interval else 0
+        self.now = now
         self.latest = now - self.step if self.step else now + _CLOCK_NS
         self.folder = raw_days.series_path(change.root, self.kind, symbol, interval)
         self.rows = self.repeated = self.skipped = self.backwards = 0
@@ -264,8 +267,8 @@ class _Part:
         if self.kind.key:
             same = np.flatnonzero(step == 0)
             for name in self.kind.key:
-                same = same[_equal(joined[name].take(pa.array(same)), joined[name].take(pa.array(same + 1)))]
-            differ = ~_equal_rows(joined.take(pa.array(same)), joined.take(pa.array(same + 1)))
+                same = same[equal(joined[name].take(pa.array(same)), joined[name].take(pa.array(same + 1)))]
+            differ = ~equal_rows(joined.take(pa.array(same)), joined.take(pa.array(same + 1)))
             if differ.any():
                 row = self.rows + int(same[differ][0]) + 1 - offset
                 raise self.file.fail_at(row, by, "the same row stands there already with other values", "keep one")
@@ -350,22 +353,26 @@ class _Part:
         both, is_new = both.take(pa.array(order)), is_new[order]
         same = np.ones(both.num_rows - 1, dtype=bool)
         for name in self.kind.key:
-            same &= _equal(both[name].slice(0, both.num_rows - 1), both[name].slice(1))
+            same &= equal(both[name].slice(0, both.num_rows - 1), both[name].slice(1))
         pairs = np.flatnonzero(same)
         if self.completes:
-            both = _filled(self.kind, both, pairs)
+            both = filled(self.kind, both, pairs)
         olds, news = both.take(pa.array(pairs)), both.take(pa.array(pairs + 1))
-        differ = ~_equal_rows(olds, news)
-        if self.completes and not self.replace:
-            differ &= ~_completed(self.kind, olds, news)
-        if differ.any() and not self.replace:
-            shown = both.slice(int(pairs[differ][0]), 2).to_pylist()
+        differ = ~equal_rows(olds, news)
+        may, certainly = completed(self.kind, olds, news) if self.completes else (~differ, ~differ)
+        refused = differ & ~may
+        if refused.any() and not self.replace:
+            shown = both.slice(int(pairs[refused][0]), 2).to_pylist()
             at = iso(shown[0][self.kind.columns[0].name])
             raise DataError(
-                f"{path}: {int(differ.sum())} rows contradict what is stored, first at {at}: "
+                f"{path}: {int(refused.sum())} rows contradict what is stored, first at {at}: "
                 f"stored {_row_text(shown[0])}; file {_row_text(shown[1])}: "
                 "--replace takes the file's rows; nothing was stored"
             )
+        revised = differ & ~certainly
+        if revised.any():
+            live = self.folder / f"{raw_days.day_name(self.day or 0)}.parquet"
+            revisions.keep(self.change, self.kind, live, olds.filter(pa.array(revised)), self.now)
         keep = np.ones(both.num_rows, dtype=bool)
         keep[pairs] = False
         self._rewrite(writer, both.filter(pa.array(keep)))
@@ -377,45 +384,6 @@ class _Part:
         fresh.add(both.cast(schema_of(self.kind)))
         fresh.close()
         writer.content = fresh.content
-
-
-def _equal(left: pa.ChunkedArray, right: pa.ChunkedArray) -> np.ndarray:
-    nulls = pc.and_(left.is_null(), right.is_null())
-    return np.asarray(pc.or_(pc.fill_null(pc.equal(left, right), False), nulls).to_numpy(), dtype=bool)
-
-
-def _equal_rows(left: pa.Table, right: pa.Table) -> np.ndarray:
-    same = np.ones(left.num_rows, dtype=bool)
-    for one, other in zip(left.columns, right.columns, strict=True):
-        same &= _equal(one, other)
-    return same
-
-
-def _completed(kind: Kind, olds: pa.Table, news: pa.Table) -> np.ndarray:
-    """Return which new rows are the whole of what the old ones are a part of."""
-    if kind.interval:
-        whole = pc.equal(olds["open"], news["open"])
-        for name, compare in (("high", pc.greater_equal), ("low", pc.less_equal), ("volume", pc.greater_equal)):
-            if name in news.column_names:
-                whole = pc.and_(whole, compare(news[name], olds[name]))
-        return np.asarray(pc.fill_null(whole, False).to_numpy(), dtype=bool)
-    filled = np.ones(olds.num_rows, dtype=bool)
-    for column in kind.columns:
-        old, new = olds[column.name], news[column.name]
-        filled &= _equal(old, new) | (np.asarray(old.is_null().to_numpy(), dtype=bool) & (not column.needed))
-    return filled
-
-
-def _filled(kind: Kind, both: pa.Table, pairs: np.ndarray) -> pa.Table:
-    """Return the rows with what a new row leaves empty taken from the old one of its pair."""
-    for place, column in enumerate(kind.columns):
-        if column.needed:
-            continue
-        values, index = both[column.name], np.arange(both.num_rows)
-        empty = np.asarray(values.is_null().to_numpy(), dtype=bool)[pairs + 1]
-        index[pairs[empty] + 1] = pairs[empty]
-        both = both.set_column(place, both.schema.field(place), values.take(pa.array(index)))
-    return both
 
 
 def _decimal(column: pa.ChunkedArray) -> bool:

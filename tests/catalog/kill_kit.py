@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pandas as pd  # pyarrow imports it at first use, which may take seconds: kills are to land in the work
 
 from catalog.raw.writer import put
 from catalog.recording import tape
@@ -21,6 +22,9 @@ from strategies.errors import DataError
 FILES, ROWS = 16, 60
 RECORDS, STEP_NS, FIRST_NS = 800, 480_000_000_000, 1_756_684_800_000_000_000
 SERIES: tuple[tuple[str, str | None], ...] = (("klines", "5m"), ("agg_trades", None), ("ratios", None))
+
+
+assert pd.__version__
 
 
 def note(progress: str, text: str) -> None:
