@@ -156,6 +156,38 @@ def run_batch(
     return rows
 
 
+def run_votes(bars: Mapping[str, npt.ArrayLike]) -> Floats:
+    """
+    Return what the vote of a history is made of, bit-identical to :func:`run_batch`, without the features.
+
+    Parameters
+    ----------
+    bars : mapping of arrays
+        ``open, high, low, close, volume`` as in :func:`run_batch`.
+
+    Returns
+    -------
+    np.ndarray
+        float64, shape (n, 5): ``score_long, score_short, adx, vol_ma20, atr``. The vote of any parameters follows by
+        :func:`strategies.kernel.step.decide`.
+
+    Raises
+    ------
+    ValueError
+        Propagate: as in :func:`run_batch`.
+
+    """
+    matrix = _matrix(bars)
+    out = np.empty((len(matrix), 5), dtype=np.float64)
+    state = np.empty(compiled.STATE_SIZE, dtype=np.float64)
+    compiled.reset(state)
+    taken, refused = compiled.batch_votes(state, _vector(CompositeParams()), matrix, out)
+    if refused:
+        name = compiled.INPUTS[refused - 1]
+        raise ValueError(f"row {taken}: {name} {matrix[taken, refused - 1]} is not a usable value")
+    return out
+
+
 def warm_up() -> None:
     """
     Compile the kernel, or load it from numba's cache, so that the first live bar does not wait for it.
