@@ -22,6 +22,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO
 
+from catalog.progress import Progress
 from catalog.raw.kinds import KINDS
 from strategies.errors import DataError
 
@@ -101,7 +102,13 @@ def reachable(path: str, base_url: str = BASE_URL, seconds: float = _CONNECT_SEC
     return done.wait(seconds) and answers[0]
 
 
-def fetch(paths: Sequence[str], into: Path, base_url: str = BASE_URL, seconds: float = 180.0) -> list[Path]:
+def fetch(
+    paths: Sequence[str],
+    into: Path,
+    base_url: str = BASE_URL,
+    seconds: float = 180.0,
+    progress: Progress | None = None,
+) -> list[Path]:
     """
     Download what is missing, each file verified against its checksum, and return the local files in order.
 
@@ -113,6 +120,8 @@ def fetch(paths: Sequence[str], into: Path, base_url: str = BASE_URL, seconds: f
         Directory; created. Whole files found there are kept.
     seconds : float
         For everything together.
+    progress : Progress, optional
+        Told the number of files and each file done.
 
     Raises
     ------
@@ -122,8 +131,16 @@ def fetch(paths: Sequence[str], into: Path, base_url: str = BASE_URL, seconds: f
     """
     into.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + seconds
+    progress = progress or Progress()
+    progress.expect(len(paths))
+
+    def one(path: str) -> Path:
+        file = _fetch_one(path, into, base_url, deadline)
+        progress.advance(1)
+        return file
+
     with ThreadPoolExecutor(max_workers=4) as pool:
-        return list(pool.map(lambda path: _fetch_one(path, into, base_url, deadline), paths))
+        return list(pool.map(one, paths))
 
 
 def _fetch_one(path: str, into: Path, base_url: str, deadline: float) -> Path:

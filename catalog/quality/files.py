@@ -5,6 +5,7 @@ CSV (plain, gzip, zip, with or without header), parquet, feather, REST answers a
 """
 
 import gzip
+import hashlib
 import io
 import json
 import re
@@ -17,17 +18,32 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from catalog.csv_files import FUNDING_COLUMNS, KLINE_COLUMNS
+from catalog.csv_files import KLINE_COLUMNS, unit_of
 from catalog.quality.findings import Finding, Floats, Int64s, Where
+from catalog.quality.kinds import Columns
 from catalog.quality.row_checks import to_ns
 from catalog.quality.rows import PRICES, Rows
+from catalog.raw.kinds import KINDS, Column
 from strategies.errors import DataError
 
-AGG_TRADES = ("agg_trade_id", "price", "quantity", "first_trade_id", "last_trade_id", "transact_time", "is_buyer_maker")
 TIMES = ("open_time", "opentime", "calc_time", "transact_time", "create_time", "timestamp", "date", "datetime", "time")
 _SYMBOL = re.compile(r"(?<![A-Z0-9])([A-Z0-9]{2,15}?)_?(USDT|USDC|BUSD)(?:_USDT)?(?![A-Z0-9])")
 _INTERVAL = re.compile(r"(?<![0-9A-Za-z])(1m|3m|5m|15m|30m|1h|2h|4h|6h|8h|12h|1d)(?![0-9A-Za-z])")
-_BARE = {12: KLINE_COLUMNS, 6: KLINE_COLUMNS[:6], 7: AGG_TRADES, 8: (*AGG_TRADES, "is_best_match"), 3: FUNDING_COLUMNS}
+_WORDS = {
+    "aggtrades": "agg_trades",
+    "bookticker": "book_ticker",
+    "bookdepth": "book_depth",
+    "metrics": "metrics",
+    "liquidation": "liquidations",
+    "fundingrate": "funding",
+    "klines": "klines",
+    "trades": "trades",
+}
+_FEW = 20
+_ORDER = (
+    *("agg_trades", "book_snapshots", "book_ticker", "book_depth", "liquidations", "trades"),
+    *("metrics", "ratios", "open_interest"),
+)
 _MESSAGE = re.compile(rb"^(\d{16,19}|\d{9,10}\.\d+):? (\{.*)$")
 
 
@@ -50,6 +66,8 @@ class RawFile:
         For ``messages``.
     note : str
         What it is, for a person.
+    raw_kind : str
+        Key of :data:`catalog.raw.kinds.KINDS`; empty for candles, funding and what the raw store does not take.
 
     """
 
@@ -60,6 +78,7 @@ class RawFile:
     frame: pd.DataFrame = field(default_factory=pd.DataFrame)
     messages: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     note: str = ""
+    raw_kind: str = ""
 
     @property
     def where(self) -> Where:
@@ -86,6 +105,30 @@ class RawFile:
     def floats(self, name: str) -> Floats:
         """Return a column as float64, NaN where it is not a number."""
         return pd.to_numeric(self.frame[name], errors="coerce").to_numpy(dtype=np.float64)
+
+    def columns(self) -> tuple[Columns, list[Finding]]:
+        """Return the file as columns of its raw kind, and findings about its times."""
+        kind = KINDS[self.raw_kind]
+        there = {_plain(str(name)): str(name) for name in self.frame.columns}
+        values: dict[str, Floats] = {}
+        texts: dict[str, Any] = {}
+        time, findings = self.times(_named(kind.columns[0], there))
+        for column in kind.columns[1:]:
+            name = _named(column, there)
+            if name is None:
+                continue
+            if column.form == "text":
+                texts[column.name] = self.frame[name].astype(str).to_numpy()
+            elif column.form == "flag":
+                text = self.frame[name].astype(str).str.strip().str.lower()
+                flags = text.map({"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0})
+                values[column.name] = np.asarray(flags.to_numpy(), dtype=np.float64)
+            else:
+                values[column.name] = self.floats(name)
+        if kind.name in ("metrics", "open_interest", "ratios"):  # whatever else stands there is a figure too
+            used = {_named(column, there) for column in kind.columns} | {"symbol"}
+            values |= {str(n): self.floats(str(n)) for n in self.frame.columns if n not in used and n not in TIMES}
+        return Columns(kind.name, time, values, texts), findings
 
     def rows(self) -> tuple[Rows, list[Finding]]:
         """Return the file as bars, and findings about its times."""
@@ -125,6 +168,7 @@ def read_raw(path: Path, *, symbol: str = "", interval: str = "") -> RawFile:
     """
     symbol, interval = symbol or _symbol_of(path), interval or _interval_of(path)
     try:
+        _refuse_checksum(path)
         if path.suffix in (".parquet", ".feather"):
             frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_feather(path)
             return _classified(path, frame.reset_index() if frame.index.name else frame, symbol, interval)
@@ -137,11 +181,13 @@ def read_raw(path: Path, *, symbol: str = "", interval: str = "") -> RawFile:
         return _json(path, content, symbol, interval)
     if re.fullmatch(rb"\s*[0-9a-fA-F]{64}\s+\S+\s*", content):
         return RawFile(path, "other", symbol, interval, note="checksum")
+    if content.lstrip()[:4] == b"http":
+        return RawFile(path, "other", symbol, interval, note="HTTP answers, recorded")
     messages = _messages(content)
     if messages:
         return RawFile(path, "messages", symbol, interval, messages=messages, note="websocket recording")
     try:
-        frame = _csv(content)
+        frame = _csv(content, path.name)
     except (ValueError, pd.errors.ParserError) as e:
         raise DataError(f"{path}: not a table: {' '.join(str(e).split())[:120]}: is this market data?") from None
     return _classified(path, frame, symbol, interval)
@@ -159,16 +205,38 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _csv(content: bytes) -> pd.DataFrame:
+def _bare(frame: pd.DataFrame, name: str) -> tuple[str, ...]:
+    """Return the columns of a table without header: by the file's name, else the kind whose time column holds times."""
+    count, word = len(frame.columns), re.sub(r"[^a-z]", "", name.lower())
+    named = [kind for key, kind in _WORDS.items() if key in word]
+    kinds = [KINDS[kind] for kind in named[:1]] + [KINDS[kind] for kind in ("klines", "funding", *_ORDER)]
+    for kind in kinds:
+        order = kind.bare.get(count)
+        if order is None:
+            continue
+        first = frame.iloc[0, order.index(kind.columns[0].name)]
+        moment = pd.to_numeric(pd.Series([first]), errors="coerce").iloc[0]
+        if pd.isna(moment):
+            moment = pd.to_datetime(pd.Series([first]), errors="coerce", utc=True).iloc[0]
+            if not pd.isna(moment):
+                return order
+        elif unit_of(int(moment)) is not None:
+            return order
+    likely = [*named[:1], "klines", "funding", "agg_trades"]
+    order = next((KINDS[kind].bare[count] for kind in likely if count in KINDS[kind].bare), None)
+    if order is None:
+        raise ValueError(f"{count} columns without a header")
+    return order
+
+
+def _csv(content: bytes, name: str) -> pd.DataFrame:
     first = content[:4096].decode("utf-8", errors="replace").splitlines()[:1]
     if not first or not first[0].strip():
         raise ValueError("the file is empty")
-    bare = re.match(r"\s*[+-]?\d", first[0]) is not None
+    bare = re.match(r"\s*\"?[+-]?\d", first[0]) is not None
     frame = pd.read_csv(io.BytesIO(content), header=None if bare else 0, low_memory=False)
     if bare:
-        if len(frame.columns) not in _BARE:
-            raise ValueError(f"{len(frame.columns)} columns without a header")
-        frame.columns = pd.Index(_BARE[len(frame.columns)])
+        frame.columns = pd.Index(_bare(frame, name))
     frame.columns = pd.Index([str(name).strip().lower() for name in frame.columns])
     return frame
 
@@ -180,17 +248,73 @@ def _classified(path: Path, frame: pd.DataFrame, symbol: str, interval: str) -> 
     if "funding" in path.name and set(PRICES) <= names:
         frame, funding, names = frame.rename(columns={"open": "last_funding_rate"}), {"last_funding_rate"}, set()
     if set(PRICES) <= names:
-        kind = "bars" if "volume" in names and "mark" not in path.name.lower() else "mark"
+        kind = _candle_kind(path, frame)
+        if kind == "premium_klines":
+            return RawFile(path, kind, symbol, interval, frame, raw_kind=kind)
+    elif {"first_update_id", "last_update_id", "side", "price"} <= names:
+        kind = "book updates"
     elif funding and len(frame.columns) <= 8:
         kind = "funding"
         frame = frame.rename(columns={next(iter(funding)): "last_funding_rate"})
-    elif "agg_trade_id" in names:
-        kind = "trades"
-    elif {"sum_open_interest", "global_ls_ratio"} & names:
-        kind = "figures"
+    elif (known := _raw_kind(names)) is not None:
+        what: str = "figures" if known in ("metrics", "open_interest", "ratios") else known
+        return RawFile(path, what, symbol or _one_symbol(frame), interval, frame, raw_kind=known)
     else:
         return RawFile(path, "other", symbol, interval, frame, note="table: " + ", ".join(list(frame.columns)[:4]))
     return RawFile(path, kind, symbol, interval, frame)
+
+
+def _candle_kind(path: Path, frame: pd.DataFrame) -> str:
+    """Tell candles of trades from those of mark, index and premium prices, which carry a volume of zero or none."""
+    where = "/".join(path.parts[-3:]).lower()
+    if "premium" in where:
+        return "premium_klines"
+    if "volume" not in frame.columns or any(word in where for word in ("mark", "indexprice", "index_price")):
+        return "mark"
+    numbers = frame[[*PRICES, "volume"]].apply(pd.to_numeric, errors="coerce")
+    if len(frame) < _FEW or (numbers["volume"] != 0).any() or (numbers["high"] == numbers["low"]).mean() > 0.5:
+        return "bars"
+    return "premium_klines" if (numbers["low"] < 0).any() else "mark"
+
+
+def _refuse_checksum(path: Path) -> None:
+    """Raise DataError when the exchange's checksum lies beside a file and does not match."""
+    beside = path.with_name(f"{path.name}.CHECKSUM")
+    if not beside.is_file():
+        return
+    words = beside.read_text(encoding="ascii", errors="replace").split()
+    with path.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    if not words or words[0].lower() != digest:
+        raise DataError(f"{path}: the checksum in {beside.name} does not match: damaged or cut; download it again")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _named(column: Column, there: dict[str, str]) -> str | None:
+    return next((there[n] for n in (column.name.replace("_", ""), *column.aliases) if n in there), None)
+
+
+def _raw_kind(names: set[str]) -> str | None:
+    """Return the data type whose columns are there, None when none has all it needs."""
+    there = {_plain(name): name for name in names}
+    for name in _ORDER:
+        kind = KINDS[name]
+        found = {column.name for column in kind.columns if _named(column, there) is not None}
+        needed = {column.name for column in kind.columns if column.needed}
+        wanted = kind.name != "metrics" or {"sum_open_interest", "count_long_short_ratio"} <= found
+        if needed <= found and wanted and (not kind.at_least_one or found & set(kind.at_least_one)):
+            return name
+    return None
+
+
+def _one_symbol(frame: pd.DataFrame) -> str:
+    if "symbol" not in frame.columns:
+        return ""
+    named = frame["symbol"].dropna().astype(str).unique()
+    return str(named[0]) if len(named) == 1 else ""
 
 
 def _json(path: Path, content: bytes, symbol: str, interval: str) -> RawFile:
@@ -202,7 +326,8 @@ def _json(path: Path, content: bytes, symbol: str, interval: str) -> RawFile:
         return RawFile(path, "other", symbol, interval, note=note)
     if isinstance(data, list) and data and isinstance(data[0], list) and len(data[0]) == len(KLINE_COLUMNS):
         frame = pd.DataFrame(data, columns=pd.Index(KLINE_COLUMNS))
-        return RawFile(path, "bars", symbol, interval, frame)
+        kind = _candle_kind(path, frame)
+        return RawFile(path, kind, symbol, interval, frame, raw_kind=kind if kind == "premium_klines" else "")
     if isinstance(data, list) and data and isinstance(data[0], dict) and "fundingRate" in data[0]:
         frame = pd.DataFrame(data).rename(columns={"fundingTime": "calc_time", "fundingRate": "last_funding_rate"})
         return RawFile(path, "funding", symbol or str(data[0].get("symbol", "")), interval, frame)

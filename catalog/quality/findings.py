@@ -51,6 +51,8 @@ class Kind(StrEnum):
     WRONG_UNIT = "wrong_unit"
     TIMEZONE = "timezone"
     DELISTED = "delisted_or_settling"
+    BROKEN_RULE = "broken_rule"
+    CROSSED_BOOK = "crossed_book"
     UNREADABLE = "unreadable"
 
 

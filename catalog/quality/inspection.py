@@ -106,7 +106,11 @@ def inspect_funding(time: Int64s, rate: Floats, where: Where, *, now_ns: int | N
     findings += check_columns({"last_funding_rate": rate}, where)
     if usual == 8 * _HOUR_NS and ((settled % usual) != 0).mean() > 0.9:
         text = "settlements are not at 00, 08 and 16 h UTC"
-        findings.append(where.whole(Kind.TIMEZONE, Severity.WARNING, len(time), text, "convert the times to UTC"))
+        span = (int(settled.min()), int(settled.max()), len(time))
+        findings.append(where.at(Kind.TIMEZONE, Severity.ERROR, span, text, "convert the times to UTC"))
+    backwards = np.concatenate([[False], np.diff(settled) < 0])
+    text = "earlier than the row before"
+    findings += where.rows(Kind.OUT_OF_ORDER, Severity.ERROR, settled, backwards, text, "sort the rows by time")
     findings += series_gaps(settled, usual, where)
     bad = ~np.isfinite(rate)
     remedy = "correct or remove the row"

@@ -131,13 +131,13 @@ def check_stale(rows: Rows, context: Context) -> list[Finding]:
     """
     matrix = rows.matrix()
     traded = rows.volume[1:] != 0
-    frozen = _long_runs((matrix[1:] == matrix[:-1]).all(axis=1) & traded, FROZEN_BARS)
-    stale = _long_runs((matrix[1:, :4] == matrix[:-1, :4]).all(axis=1) & traded, STALE_BARS)
+    frozen = long_runs((matrix[1:] == matrix[:-1]).all(axis=1) & traded, FROZEN_BARS)
+    stale = long_runs((matrix[1:, :4] == matrix[:-1, :4]).all(axis=1) & traded, STALE_BARS)
     text, remedy = "the bars repeat although there is volume: a frozen feed", "fetch the range again"
     return context.where.rows(Kind.STALE_PRICE, Severity.WARNING, rows.open_time, frozen | stale, text, remedy)
 
 
-def _long_runs(same: Mask, least: int) -> Mask:
+def long_runs(same: Mask, least: int) -> Mask:
     """Return the members of runs of at least `least` rows, given which rows equal the one before."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], same.astype(np.int8), [0]])))
     result = np.zeros(len(same) + 1, dtype=bool)

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from catalog.quality.files import read_raw, time_column
+from catalog.quality.kinds import depth_keys
 from catalog.quality.report import write_text
 from catalog.quality.row_checks import check_duplicates
+from catalog.raw.kinds import KINDS
 from strategies.errors import DataError
 
 
@@ -29,7 +31,13 @@ def quarantine_file(path: Path, into: Path) -> Path | None:
         return None
     skipped = {time_column(raw.frame), "symbol", "close_time"}
     columns = [raw.floats(str(name)) for name in raw.frame.columns if name not in skipped]
-    keys = raw.floats("agg_trade_id").astype(np.int64) if raw.kind == "trades" else time
+    keys = time
+    rising = KINDS[raw.raw_kind].rising if raw.raw_kind else None
+    if rising is not None:
+        numbers = raw.columns()[0].values[rising]
+        keys = np.where(np.isfinite(numbers), numbers, -1).astype(np.int64)
+    elif raw.raw_kind == "book_depth":
+        keys = depth_keys(time, raw.columns()[0].values["percentage"])
     _, conflict = check_duplicates(keys, np.column_stack(columns), raw.where)
     if not conflict.any():
         return None

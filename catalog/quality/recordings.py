@@ -6,9 +6,28 @@ from typing import Any
 import numpy as np
 
 from catalog.quality.files import RawFile
-from catalog.quality.findings import Finding, Kind, Severity, iso
+from catalog.quality.findings import Finding, Int64s, Kind, Severity, iso
 from catalog.quality.report import SeriesReport
 from catalog.quality.row_checks import check_clock
+
+
+def inspect_book_updates(raw: RawFile, time: Int64s) -> list[Finding]:
+    """Return what is wrong with book updates as a table: broken chains of update ids, impossible prices and sizes."""
+    where, frame = raw.where, raw.frame
+    price = raw.floats("price")
+    size = raw.floats("qty" if "qty" in frame else "quantity")
+    bad = ~np.isfinite(price) | ~np.isfinite(size) | (price <= 0) | (size < 0)
+    text = "price or quantity is empty, or below zero"
+    findings = where.rows(Kind.BROKEN_RULE, Severity.ERROR, time, bad, text, "take a new snapshot")
+    first = np.concatenate([[True], np.diff(raw.floats("last_update_id")) != 0])
+    ids, before = raw.floats("last_update_id")[first], raw.floats("pu")[first] if "pu" in frame else None
+    if before is not None:
+        broken = np.concatenate([[False], (before[1:] != ids[:-1]) & (before[1:] >= 0)])
+        text = "the chain of update ids is broken"
+        findings += where.rows(Kind.GAP, Severity.WARNING, time[first], broken, text, "take a new snapshot")
+    backwards = np.concatenate([[False], np.diff(time) < 0])
+    text = "earlier than the row before"
+    return findings + where.rows(Kind.OUT_OF_ORDER, Severity.ERROR, time, backwards, text, "sort the rows")
 
 
 def inspect_messages(raw: RawFile) -> SeriesReport:

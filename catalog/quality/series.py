@@ -10,10 +10,10 @@ from catalog import store
 from catalog.instruments import interval_ns
 from catalog.quality.files import RawFile, read_raw
 from catalog.quality.findings import Finding, Int64s, Kind, Severity, Where, iso, scores
-from catalog.quality.inspection import inspect, inspect_funding, inspect_values
-from catalog.quality.recordings import inspect_messages
+from catalog.quality.inspection import inspect, inspect_funding
+from catalog.quality.kinds import CANDLES, TICKS, Columns, inspect_kind
+from catalog.quality.recordings import inspect_book_updates, inspect_messages
 from catalog.quality.report import SeriesReport
-from catalog.quality.row_checks import check_duplicates
 from catalog.quality.rows import BarColumns, Context, Reference, Rows
 from catalog.reader import BarArrays, load_bars, load_funding
 from strategies.errors import DataError
@@ -147,40 +147,31 @@ def _verify_raw(raw: RawFile, references: tuple[Reference, ...], peers: Mapping[
         return inspect_messages(raw)
     if raw.kind == "other":
         return SeriesReport(raw.symbol, raw.interval, raw.path.name, len(raw.frame), "", "", [])
-    time, findings = raw.times()
     if raw.kind == "funding":
+        time, findings = raw.times()
         findings += inspect_funding(time, raw.floats("last_funding_rate"), where)
         return report_on(where, time, 8 * 3_600_000_000_000, findings)
-    if raw.kind == "trades":
-        findings += _inspect_trades(raw, time)
+    if raw.kind == "book updates":
+        time, findings = raw.times()
+        findings += inspect_book_updates(raw, time)
         return report_on(where, time, max(_DAY_NS // max(len(time), 1), 1), findings)
-    figures = {
-        str(name): raw.floats(str(name))
-        for name in raw.frame.columns
-        if name not in ("symbol", "timestamp", "create_time")
-    }
-    findings += inspect_values(time, figures, where)
-    steps = np.diff(np.unique(time))
-    return report_on(where, time, int(np.median(steps)) if len(steps) else _DAY_NS, findings)
+    columns, findings = raw.columns()
+    interval = raw.interval
+    if raw.kind in CANDLES and not interval:
+        interval = _interval_from(raw.rows()[0])
+    context = Context(symbol=raw.symbol, interval=interval, source=raw.path.name, references=references)
+    if not any(f.severity is Severity.ERROR for f in findings):
+        findings += inspect_kind(columns, context)
+    return report_on(where, columns.time, usual_step(columns), findings)
 
 
-def _inspect_trades(raw: RawFile, time: Int64s) -> list[Finding]:
-    where = raw.where
-    ids = raw.floats("agg_trade_id")
-    values = np.column_stack([raw.floats("price"), raw.floats("quantity")])
-    findings, _ = check_duplicates(ids.astype(np.int64), values, where)
-    jump = np.diff(ids)
-    missing = int((jump[jump > 1] - 1).sum())
-    if missing:
-        span = (int(time[1:][jump > 1][0]), int(time[1:][jump > 1][-1]), missing)
-        text = f"{missing} aggregate trades missing between consecutive ids"
-        findings.append(where.at(Kind.GAP, Severity.WARNING, span, text, "download the file again"))
-    backwards = np.concatenate([[False], np.diff(time) < 0])
-    text = "earlier than the trade before"
-    findings += where.rows(Kind.OUT_OF_ORDER, Severity.WARNING, time, backwards, text, "sort by id")
-    bad = ~np.isfinite(values).all(axis=1) | (values <= 0).any(axis=1)
-    text = "price or quantity is empty or not above zero"
-    return findings + where.rows(Kind.NOT_A_NUMBER, Severity.ERROR, time, bad, text, "remove the row")
+def usual_step(columns: Columns) -> int:
+    """Return the usual distance of rows in ns, by which scores count what a day should have."""
+    if columns.kind in TICKS:
+        days = np.unique(columns.time // _DAY_NS)
+        return max(_DAY_NS * len(days) // max(len(columns.time), 1), 1)
+    steps = np.diff(np.unique(columns.time))
+    return int(np.median(steps)) if len(steps) else _DAY_NS
 
 
 def _interval_from(rows: Rows) -> str:
@@ -192,4 +183,5 @@ def _interval_from(rows: Rows) -> str:
     for name in ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d"):
         if interval_ns(name) == usual:
             return name
-    raise DataError("the rows have no usual distance of an exchange interval: give --interval")
+    apart = f"{usual / 3_600_000_000_000:g} hours apart" if usual else "too few to tell"
+    raise DataError(f"the rows are {apart}, which is no interval taken here: give --interval if you know better")

@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--from", dest="paths", type=Path, nargs="+", required=True, metavar="PATH")
         if name in ("put", "fetch"):
             command.add_argument("--replace", action="store_true", help="the files win over stored rows that differ")
+            command.add_argument("--quarantine", action="store_true", help="put bad rows aside, store the others")
             command.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="for another writer")
     return parser
 
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     options = _parser().parse_args(arguments)
+    from catalog.progress import progress  # noqa: PLC0415 - as above
     from catalog.raw import days as raw_days  # noqa: PLC0415 - --help stays fast
     from catalog.raw.writer import put  # noqa: PLC0415 - as above
 
@@ -56,17 +58,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from catalog.archive import fetch, raw_path  # noqa: PLC0415 - as above
 
         wanted = [raw_path(options.kind, options.symbol, period, options.interval) for period in options.period]
-        options.paths = fetch(wanted, options.into, options.base_url, options.seconds)
+        with progress("fetching", wanted=not options.json) as shown:
+            options.paths = fetch(wanted, options.into, options.base_url, options.seconds, progress=shown)
     if options.command in ("put", "fetch"):
-        report = put(
-            options.paths,
-            root=options.root,
-            kind=options.kind,
-            symbol=options.symbol,
-            interval=options.interval,
-            replace=options.replace,
-            wait_seconds=options.wait,
-        )
+        with progress("storing", wanted=not options.json) as shown:
+            report = put(
+                options.paths,
+                root=options.root,
+                kind=options.kind,
+                symbol=options.symbol,
+                interval=options.interval,
+                replace=options.replace,
+                quarantine=options.quarantine,
+                wait_seconds=options.wait,
+                progress=shown,
+            )
         if options.json:
             sys.stdout.write(json.dumps(asdict(report)) + "\n")
             return 0
@@ -74,6 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.write(f"{path}: {rows} rows\n")
         for text in report.warnings:
             sys.stdout.write(f"note: {text}\n")
+        for text in report.findings:
+            sys.stdout.write(f"{text}\n")
+        for kept, rows in report.quarantined.items():
+            sys.stdout.write(f"quarantine: {rows} rows put aside in {kept}\n")
         sys.stdout.write(f"{len(report.written)} days written, {len(report.unchanged)} already there; {report.root}\n")
         return 0
     found = raw_days.days(options.root, options.kind, options.symbol, options.interval)
@@ -81,7 +91,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise DataError(
             f"{options.root}: no {options.kind} of {options.symbol}: `python -m catalog.raw put` brings them"
         )
-    wrong = [fault for day in found if (fault := raw_days.verify(day))] if options.command == "verify" else []
+    wrong = []
+    if options.command == "verify":
+        with progress("verifying", wanted=not options.json) as shown:
+            shown.expect(sum(day.rows for day in found))
+            for one in found:
+                fault = raw_days.verify(one)
+                wrong += [fault] if fault else []
+                shown.advance(one.rows)
     listed = [{"day": day.day, "rows": day.rows, "sha256": day.sha256} for day in found]
     if options.json:
         document = {"days": listed, "sha256": raw_days.dataset_hash(found), "damaged": wrong}

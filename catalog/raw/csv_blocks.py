@@ -11,12 +11,12 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +48,13 @@ def schema_of(kind: Kind) -> pa.Schema:
     return pa.schema([pa.field(c.name, TYPES[c.form], nullable=not c.needed) for c in kind.columns])
 
 
+class Rejects(Protocol):
+    """Where lines go that cannot be read as rows, instead of refusing the file."""
+
+    def add_cells(self, line: int, cells: Sequence[str], reason: str) -> None:
+        """Keep a line."""
+
+
 class CsvBlocks:
     """
     One file, opened anew for every pass.
@@ -63,6 +70,7 @@ class CsvBlocks:
         self.path = path
         self.kind = kind
         self.columns: dict[str, int] = {}
+        self.aside: Rejects | None = None
         self._unit: str | None = None
         self._first, self._header = self._sniff()
 
@@ -107,6 +115,8 @@ class CsvBlocks:
                 continue
             values = table[column.name]
             if column.needed and values.null_count:
+                if self.aside is not None:
+                    raise pa.ArrowInvalid("an empty cell: the careful reader puts the row aside")
                 at = int(pc.index(values.is_null(), True).as_py())
                 raise self.fail_at(row + at, column.name, "is empty", "correct or remove the row")
             columns.append(self._to_ns(values, row) if column.name == time_name else values)
@@ -126,6 +136,8 @@ class CsvBlocks:
         low, high = 1_199_145_600_000_000_000 // scale, 4_102_444_800_000_000_000 // scale
         wrong = (time < low) | (time >= high)
         if wrong.any():
+            if self.aside is not None:
+                raise pa.ArrowInvalid("another unit: the careful reader puts the row aside")
             at = int(np.argmax(wrong))
             other = unit_of(int(time[at]))
             reason = f"{time[at]} is " + (f"in {other}" if other else "not a time of the years 2008 to 2099")
@@ -177,15 +189,40 @@ class CsvBlocks:
     def _parsed(self, rows: list[tuple[int, list[str]]]) -> pa.Table:
         wanted, width = self._wanted(), len(self._first)
         values: dict[str, list[Any]] = {column.name: [] for column in wanted}
+        taken = []
         for line, cells in rows:
-            if len(cells) != width:
-                raise self.fail(line, "columns", f"{len(cells)} columns, {width} expected", "the row is cut or damaged")
-            for column in wanted:
-                values[column.name].append(self._cell(column, cells[self.columns[column.name]].strip(), line))
+            try:
+                row = self._row(wanted, width, line, cells)
+            except DataError as e:
+                if self.aside is None:
+                    raise
+                self.aside.add_cells(line, cells, str(e).removeprefix(f"{self.path}:{line}: ").split("; nothing")[0])
+                continue
+            taken.append((line, cells))
+            for name, value in row.items():
+                values[name].append(value)
+        rows = taken
         arrays = {column.name: pa.array(values[column.name], TYPES[column.form]) for column in wanted}
         if "symbol" in self.columns:
             arrays["symbol"] = pa.array([cells[self.columns["symbol"]].strip() for _, cells in rows], pa.string())
         return pa.table(arrays)
+
+    def _row(self, wanted: list[Column], width: int, line: int, cells: list[str]) -> dict[str, Any]:
+        if len(cells) != width:
+            raise self.fail(line, "columns", f"{len(cells)} columns, {width} expected", "the row is cut or damaged")
+        row = {column.name: self._cell(column, cells[self.columns[column.name]].strip(), line) for column in wanted}
+        if self.aside is None:  # the block is checked as a whole, which names the first row all the same
+            return row
+        empty = [column.name for column in wanted if column.needed and row[column.name] is None]
+        if empty:
+            raise self.fail(line, empty[0], "is empty", "correct or remove the row")
+        name = self.kind.columns[0].name
+        unit = unit_of(row[name])
+        self._unit = self._unit or unit
+        if unit is None or unit != self._unit:
+            what = f"in {unit}" if unit else "not a time of the years 2008 to 2099"
+            raise self.fail(line, name, f"{row[name]} is {what}", "use one unit in a file")
+        return row
 
     def _cell(self, column: Column, cell: str, line: int) -> Any:
         if not cell:

@@ -20,8 +20,10 @@ import pyarrow.compute as pc
 
 from catalog.checks import iso
 from catalog.instruments import interval_ns
+from catalog.progress import Progress
 from catalog.raw import days as raw_days
-from catalog.raw import revisions
+from catalog.raw import quality, revisions
+from catalog.raw.aside import Aside
 from catalog.raw.comparing import completed, equal, equal_rows, filled
 from catalog.raw.csv_blocks import CsvBlocks, schema_of
 from catalog.raw.days import DAY_NS, Change, DayWriter
@@ -39,7 +41,12 @@ _CLOCK_NS = 60_000_000_000
 
 @dataclass(slots=True)
 class RawReport:
-    """What a command did: rows read per file, days written and days that were there already with the same content."""
+    """
+    What a command did: rows read per file, days written and days that were there already with the same content.
+
+    ``scores`` and ``findings`` are what the inspection says of the days written (in full beside each day),
+    ``quarantined`` the rows put aside, by the file that holds them.
+    """
 
     kind: str
     symbol: str
@@ -49,6 +56,9 @@ class RawReport:
     warnings: list[str] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
+    scores: dict[str, float] = field(default_factory=dict)
+    findings: list[str] = field(default_factory=list)
+    quarantined: dict[str, int] = field(default_factory=dict)
 
 
 def put(
@@ -59,11 +69,13 @@ def put(
     symbol: str,
     interval: str | None = None,
     replace: bool = False,
+    quarantine: bool = False,
     now_ns: int | None = None,
     wait_seconds: float = 60.0,
+    progress: Progress | None = None,
 ) -> RawReport:
     """
-    Bring files into the raw store.
+    Bring files into the raw store; every day written is inspected and its findings lie beside it.
 
     Parameters
     ----------
@@ -75,8 +87,13 @@ def put(
         For kinds that have one.
     replace : bool
         The files win over stored rows that differ; a day of a kind without key is taken from the file whole.
+    quarantine : bool
+        Rows that would refuse their file are put aside with source and reason (:mod:`catalog.raw.aside`), of rows in
+        conflict all versions; the others are stored.
     now_ns : int, optional
         Wall time; rows of the future are refused, as are bars that close in it. Default: the system clock.
+    progress : Progress, optional
+        Told the bytes of all files and of each file done.
 
     Raises
     ------
@@ -87,13 +104,17 @@ def put(
     table = _kind_of(kind, interval)
     now = wall.time_ns() if now_ns is None else now_ns
     report = RawReport(kind, symbol, interval, str(root))
+    progress = progress or Progress()
+    progress.expect(sum(path.stat().st_size for path in paths if path.is_file()))
     with raw_days.changing(root, wait_seconds) as change:
         for path in paths:
             _refuse_name(path, symbol)
             file = CsvBlocks(path, table)
             for careful in (False, True):
                 before = dict(change.staged)
-                part = _Part(file, change, report, symbol, interval, now, replace=replace)
+                aside = Aside(path, table) if quarantine else None
+                file.aside = aside
+                part = _Part(file, change, report, symbol, interval, now, replace=replace, aside=aside)
                 try:
                     part.run(careful=careful)
                     break
@@ -105,8 +126,19 @@ def put(
                 except BaseException:
                     part.abandon()
                     raise
-        change.commit()
+            kept = aside.stage(change, symbol) if aside is not None else None
+            if aside is not None and kept is not None:
+                report.quarantined[str(kept)] = len(aside)
+            progress.advance(path.stat().st_size)
+        _commit(change, report)
     return report
+
+
+def _commit(change: Change, report: RawReport) -> None:
+    found = quality.stage(change, kind=report.kind, symbol=report.symbol, interval=report.interval)
+    report.scores = {day: one.score for day, one in sorted(found.items())}
+    report.findings = quality.summary(found)
+    change.commit()
 
 
 def put_rows(
@@ -152,7 +184,7 @@ def put_rows(
         except BaseException:
             part.abandon()
             raise
-        change.commit()
+        _commit(change, report)
     return report
 
 
@@ -177,9 +209,12 @@ class _Part:
         *,
         replace: bool,
         completes: bool = False,
+        aside: Aside | None = None,
     ) -> None:
         self.file, self.kind, self.change, self.report = file, file.kind, change, report
         self.symbol, self.replace, self.completes = symbol, replace, completes
+        self.aside = aside
+        self.bad: dict[int, str] = {}
         self.step = interval_ns(interval) if interval else 0
         self.now = now
         self.latest = now - self.step if self.step else now + _CLOCK_NS
@@ -252,7 +287,50 @@ class _Part:
         if self.step:
             off = pa.array(time % self.step != 0)
             self._refuse(off, time_name, lambda row: f"{iso(time[row])} is off the interval's grid", "check --interval")
+        if self.aside is not None:
+            block = self._set_aside(block, time_name)
+            if not block.num_rows:
+                return block
         return self._ordered(block, time_name)
+
+    def _set_aside(self, block: pa.Table, time_name: str) -> pa.Table:
+        """Put rows aside that break a rule, go back, or contradict each other; return the others."""
+        by = self.kind.rising or time_name
+        good = np.ones(block.num_rows, dtype=bool)
+        good[list(self.bad)] = False
+        values = block[by].to_numpy()
+        floor = np.iinfo(np.int64).min if self.last is None else self.last[by].to_numpy()[0]
+        highest = np.maximum.accumulate(np.where(good, values, floor))
+        highest = np.maximum(highest, floor)
+        for row in np.flatnonzero(good & (values < highest)).tolist():
+            self.bad[row] = f"{by}: comes after {highest[row]}"
+            good[row] = False
+        if self.kind.key:
+            kept = np.flatnonzero(good)
+            pairs = np.flatnonzero(np.diff(values[kept]) == 0)
+            left, right = block.take(pa.array(kept[pairs])), block.take(pa.array(kept[pairs + 1]))
+            same = np.ones(len(pairs), dtype=bool)
+            for name in self.kind.key:
+                same &= equal(left[name], right[name])
+            for pair in np.flatnonzero(same & ~equal_rows(left, right)).tolist():
+                for row in (int(kept[pairs[pair]]), int(kept[pairs[pair] + 1])):
+                    self.bad[row] = f"{by}: the same row stands there with other values"
+            if self.last is not None and len(kept) and _same_key(self.last, block.slice(int(kept[0]), 1), self.kind):
+                row = int(kept[0])
+                if (
+                    row not in self.bad
+                    and not equal_rows(self.last, block.slice(row, 1).select(self.last.column_names))[0]
+                ):
+                    self.bad[row] = f"{by}: the row before has the same key and other values"
+        if self.bad and self.aside is not None:
+            rows = sorted(self.bad)
+            for row in rows:
+                self.aside.add(block.slice(row, 1), [f"row {self.rows + row + 1}"], self.bad[row])
+            keep = np.ones(block.num_rows, dtype=bool)
+            keep[rows] = False
+            block = block.filter(pa.array(keep))
+            self.bad = {}
+        return block
 
     def _ordered(self, block: pa.Table, time_name: str) -> pa.Table:
         joined = block if self.last is None else pa.concat_tables([self.last, block])
@@ -291,7 +369,10 @@ class _Part:
         return block.filter(pa.array(keep))
 
     def _refuse(self, mask: Any, field: str, reason: Callable[[int], str], remedy: str = "correct the row") -> None:
-        if pc.any(mask).as_py():
+        if self.aside is not None:
+            for row in np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False)).tolist():
+                self.bad.setdefault(row, f"{field}: {reason(row)}")
+        elif pc.any(mask).as_py():
             row = int(pc.index(mask, pa.scalar(True)).as_py())
             raise self.file.fail_at(self.rows + row, field, reason(row), remedy)
 
@@ -361,7 +442,13 @@ class _Part:
         differ = ~equal_rows(olds, news)
         may, certainly = completed(self.kind, olds, news) if self.completes else (~differ, ~differ)
         refused = differ & ~may
-        if refused.any() and not self.replace:
+        if self.replace:
+            refused = np.zeros(len(pairs), dtype=bool)
+        if self.aside is not None:
+            for pair in pairs[refused].tolist():  # the stored row stays; both versions are kept beside
+                reason = f"{self.kind.key[0]}: contradicts the stored row"
+                self.aside.add(both.slice(pair, 2), [f"stored in {old.name}", "of this file"], reason)
+        elif refused.any():
             shown = both.slice(int(pairs[refused][0]), 2).to_pylist()
             at = iso(shown[0][self.kind.columns[0].name])
             raise DataError(
@@ -369,12 +456,12 @@ class _Part:
                 f"stored {_row_text(shown[0])}; file {_row_text(shown[1])}: "
                 "--replace takes the file's rows; nothing was stored"
             )
-        revised = differ & ~certainly
+        revised = differ & ~certainly & ~refused
         if revised.any():
             live = self.folder / f"{raw_days.day_name(self.day or 0)}.parquet"
             revisions.keep(self.change, self.kind, live, olds.filter(pa.array(revised)), self.now)
         keep = np.ones(both.num_rows, dtype=bool)
-        keep[pairs] = False
+        keep[np.where(refused, pairs + 1, pairs)] = False
         self._rewrite(writer, both.filter(pa.array(keep)))
 
     def _rewrite(self, writer: DayWriter, both: pa.Table) -> None:
@@ -384,6 +471,10 @@ class _Part:
         fresh.add(both.cast(schema_of(self.kind)))
         fresh.close()
         writer.content = fresh.content
+
+
+def _same_key(one: pa.Table, other: pa.Table, kind: Kind) -> bool:
+    return all(bool(equal(one[name], other[name])[0]) for name in kind.key)
 
 
 def _decimal(column: pa.ChunkedArray) -> bool:

@@ -166,7 +166,7 @@ def _book_ticker(source: np.random.Generator, days: int, start: int, _: int) -> 
 
 
 def _book_snapshots(source: np.random.Generator, days: int, start: int, _: int) -> list[Row]:
-    time, price = _ticks(source, days, start, 300)
+    time, price = _ticks(source, days, start, 1_200)
     rows = []
     for i in range(len(time)):
         cells = [str(time[i])]

@@ -1,5 +1,6 @@
 """The raw store: every kind, exact values, refusals that change nothing, merging, kill -9, memory."""
 
+import csv
 import gzip
 import json
 import random
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from catalog.raw import days as raw_days
+from catalog.raw import quality
 from catalog.raw.__main__ import main
 from catalog.raw.csv_blocks import schema_of
 from catalog.raw.days import DAY_NS, dataset_hash, days, load, verify
@@ -271,6 +273,62 @@ def test_contradiction_is_refused_unless_declared_right(tmp_path: Path) -> None:
     prices = stored(tmp_path / "raw", "agg_trades")["price"].to_pylist()
     assert len(prices) == 50
     assert prices[20] == Decimal("9.9999")
+
+
+def test_findings_lie_beside_the_day_and_follow_its_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, lines = tmp_path / "raw", trade_lines(400)
+    path = write(tmp_path / "a.csv", [AGG_HEADER, *lines[:150], *lines[200:]])
+    assert main(["put", "agg_trades", "--symbol", "XRPUSDT", "--from", str(path), "--root", str(root)]) == 0
+    assert "quality of 2025-03-05: score" in capsys.readouterr().out
+    (day,) = days(root, "agg_trades", "XRPUSDT")
+    found = json.loads(quality.beside(day.path).read_text())
+    assert (found["sha256"], found["rows"], found["worst"]) == (day.sha256, 350, "warning")
+    (hole,) = [f for f in found["findings"] if f["kind"] == "gap" and f["severity"] == "warning"]
+    assert "50 rows missing after id" in hole["message"]
+    bring(root, write(tmp_path / "b.csv", lines[140:210]))
+    (day,) = days(root, "agg_trades", "XRPUSDT")
+    known = quality.read(day, kind="agg_trades", symbol="XRPUSDT", interval=None)
+    assert (known.rows, known.worst, known.score) == (400, "", 100.0)
+    quality.beside(day.path).unlink()
+    assert quality.read(day, kind="agg_trades", symbol="XRPUSDT", interval=None) == known
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_bad_row_goes_to_quarantine_and_the_others_in(case: str, tmp_path: Path) -> None:
+    row, column, value, words = REFUSED[case]
+    lines = trade_lines(40)
+    cells = lines[row].split(",")
+    cells[column] = value
+    lines[row] = ",".join(cells)
+    path = write(tmp_path / "bad.csv.gz", [AGG_HEADER, *lines])
+    report = bring(tmp_path / "raw", path, quarantine=True)
+    (kept,) = report.quarantined  # type: ignore[attr-defined]
+    with Path(kept).open(newline="") as handle:
+        aside = list(csv.DictReader(handle))
+    both = case == "conflicting repetition"
+    assert len(aside) == report.quarantined[kept] == 1 + both  # type: ignore[attr-defined]
+    assert {r["source"] for r in aside} == {str(path)}
+    assert aside[-1]["reason"].startswith(words[0])
+    assert aside[-1]["place"] in (f"line {row + 2}", f"row {row + 1}")
+    assert stored(tmp_path / "raw", "agg_trades").num_rows == 39 - both
+    assert bring(tmp_path / "raw", path, quarantine=True).unchanged == ["2025-03-05"]  # type: ignore[attr-defined]
+    with Path(kept).open(newline="") as handle:
+        assert list(csv.DictReader(handle)) == aside
+
+
+def test_versions_in_conflict_with_the_store_are_both_kept(tmp_path: Path) -> None:
+    root, lines = tmp_path / "raw", trade_lines(50)
+    bring(root, write(tmp_path / "a.csv", lines))
+    before = days(root, "agg_trades", "XRPUSDT")[0].sha256
+    lines[20] = lines[20].replace(lines[20].split(",")[1], "9.9999", 1)
+    report = bring(root, write(tmp_path / "b.csv", [*lines[10:30], "1,2"]), quarantine=True)
+    (kept,) = report.quarantined  # type: ignore[attr-defined]
+    with Path(kept).open(newline="") as handle:
+        aside = list(csv.DictReader(handle))
+    assert [r["place"] for r in aside] == ["line 21", "stored in 2025-03-05.parquet", "of this file"]
+    assert "2 columns, 7 expected" in aside[0]["reason"]
+    assert aside[2]["price"] == "9.9999" != aside[1]["price"]
+    assert days(root, "agg_trades", "XRPUSDT")[0].sha256 == before
 
 
 def test_rows_without_key_are_not_guessed_together(tmp_path: Path) -> None:
