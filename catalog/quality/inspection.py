@@ -161,6 +161,8 @@ def _value_spikes(time: Int64s, name: str, column: Floats, where: Where) -> list
         return []
     with np.errstate(all="ignore"):
         change = np.diff(np.log(np.where(column > 0, column, np.nan)))
+        if not np.isfinite(change).any():
+            return []
         scale = np.nanmedian(np.abs(change - np.nanmedian(change)))
         large = np.abs(change) > max(60 * scale, 0.3)
         back = np.append((np.sign(change[1:]) == -np.sign(change[:-1])) & large[1:], False)

@@ -105,6 +105,15 @@ def inspect_kind(columns: Columns, context: Context) -> list[Finding]:
     return findings
 
 
+def usual_step(columns: Columns) -> int:
+    """Return the usual distance of rows in ns, by which scores count what a day should have."""
+    if columns.kind in TICKS:
+        days = np.unique(columns.time // DAY_NS)
+        return max(DAY_NS * len(days) // max(len(columns.time), 1), 1)
+    steps = np.diff(np.unique(columns.time))
+    return int(np.median(steps)) if len(steps) else DAY_NS
+
+
 def _candles(columns: Columns, context: Context) -> list[Finding]:
     o, h, low, c = (columns.values[name] for name in ("open", "high", "low", "close"))
     if columns.kind == "premium_klines":

@@ -11,7 +11,7 @@ from catalog.instruments import interval_ns
 from catalog.quality.files import RawFile, read_raw
 from catalog.quality.findings import Finding, Int64s, Kind, Severity, Where, iso, scores
 from catalog.quality.inspection import inspect, inspect_funding
-from catalog.quality.kinds import CANDLES, TICKS, Columns, inspect_kind
+from catalog.quality.kinds import CANDLES, inspect_kind, usual_step
 from catalog.quality.recordings import inspect_book_updates, inspect_messages
 from catalog.quality.report import SeriesReport
 from catalog.quality.rows import BarColumns, Context, Reference, Rows
@@ -163,15 +163,6 @@ def _verify_raw(raw: RawFile, references: tuple[Reference, ...], peers: Mapping[
     if not any(f.severity is Severity.ERROR for f in findings):
         findings += inspect_kind(columns, context)
     return report_on(where, columns.time, usual_step(columns), findings)
-
-
-def usual_step(columns: Columns) -> int:
-    """Return the usual distance of rows in ns, by which scores count what a day should have."""
-    if columns.kind in TICKS:
-        days = np.unique(columns.time // _DAY_NS)
-        return max(_DAY_NS * len(days) // max(len(columns.time), 1), 1)
-    steps = np.diff(np.unique(columns.time))
-    return int(np.median(steps)) if len(steps) else _DAY_NS
 
 
 def _interval_from(rows: Rows) -> str:

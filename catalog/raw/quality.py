@@ -15,9 +15,8 @@ import pyarrow.compute as pc
 
 from catalog.instruments import interval_ns
 from catalog.quality.findings import Finding, Severity, scores, worst
-from catalog.quality.kinds import CANDLES, Columns, inspect_kind
+from catalog.quality.kinds import CANDLES, Columns, inspect_kind, usual_step
 from catalog.quality.rows import Context, Reference
-from catalog.quality.series import usual_step
 from catalog.raw import days as raw_days
 from catalog.raw.days import Day
 from catalog.raw.kinds import KINDS
