@@ -34,7 +34,8 @@ class TestAncestorsRules:
         assert {len(np.unique(row)) for row in drawn} == {2}
         wins = (drawn > 0).mean(axis=1)
         assert 0.28 < wins.mean() < 0.50
-        assert drawn[drawn > 0].min() >= 3.0 and drawn.max() <= 5.2
+        assert drawn[drawn > 0].min() >= 3.0
+        assert drawn.max() <= 5.2
         np.testing.assert_array_equal(drawn, draw(ranges_of(Observed(0.4, 4.0, -1.2, 31)), paths=500, trades=200))
 
     def test_levels_against_a_loop(self):
