@@ -149,6 +149,10 @@ def components(config: NodeConfig, mode: Mode) -> tuple[list[ImportableActorConf
         actors.append(_data_quality(config, config.data_quality, mode))
     if mode.poller is not None:
         actors.append(_actor("node.binance.side_data:FundingPoller", mode.poller))
+    if mode.live and config.record is not None:
+        from node.recording.run import recorder_config  # noqa: PLC0415 - most runs record nothing
+
+        actors.append(recorder_config(config.all_symbols, config.record, mode.poller.base_url if mode.poller else ""))
     return actors, [_strategy(config, symbol, mode) for symbol in config.symbols]
 
 

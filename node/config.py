@@ -15,6 +15,7 @@ import msgspec
 from actors.risk_state import RiskLimits
 from node.audit.config import AuditConfig, DeadManConfig
 from node.control.config import OperateConfig
+from node.recording.config import RecordingConfig
 from node.redis_link import RedisConfig
 from strategies.errors import ConfigError
 from strategies.protection import ProtectionConfig
@@ -251,6 +252,8 @@ class NodeConfig(FrozenConfig, frozen=True):
         Database URL, e.g. ``sqlite:///var/journal.sqlite``.
     venue : str or None
         Configuration of the simulated venue (environments ``venue`` and ``paper``).
+    record : RecordingConfig or None
+        Record the market beside trading (live only); absent: not.
     redis : RedisConfig or None
         Redis for cache and message streams; absent: none.
     audit : AuditConfig
@@ -275,6 +278,7 @@ class NodeConfig(FrozenConfig, frozen=True):
     data_quality: DataQualityConfig | None = None
     backtest: BacktestConfig = BacktestConfig()
     exchange: ExchangeConfig = ExchangeConfig()
+    record: RecordingConfig | None = None
     redis: RedisConfig | None = None
     operate: OperateConfig = OperateConfig()
     audit: AuditConfig = AuditConfig()

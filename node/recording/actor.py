@@ -31,6 +31,7 @@ from catalog.types import CUSTOM
 from node.binance.data import FRAMES_TOPIC, MarketFrame
 from node.binance.incidents import publish_incident
 from node.binance.rest import BinanceRest, VenueRequestError
+from strategies.errors import DataError
 
 _FIRST_RETRY_SECS = 0.5
 _FAILURES_BEFORE_INCIDENT = 3
@@ -99,6 +100,8 @@ class MarketRecorder(Actor):
         self._newest: dict[tuple[str, str], int] = {}
         self._merging: subprocess.Popen[bytes] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.failure: str | None = None
+        """Why it did not start."""
 
     @property
     def writer(self) -> SegmentWriter | None:
@@ -106,22 +109,20 @@ class MarketRecorder(Actor):
         return self._writer
 
     def on_start(self) -> None:
-        """
-        Take the directory, subscribe, and begin.
-
-        Raises
-        ------
-        DataError
-            Fatal: another recorder writes there, or it cannot be written.
-
-        """
+        """Take the directory, subscribe, and begin; a directory that cannot be had is an incident, and `failure`."""
         self._loop = asyncio.get_running_loop()
-        self._lock = RecorderLock(self._root)
-        seal(self._root)
         config = self.config
+        try:
+            self._lock = RecorderLock(self._root)
+            seal(self._root)
+            last = tape.last_entry(self._root)
+        except DataError as e:
+            self.failure = str(e)
+            self._incident("RECORDER_NOT_STARTED", f"nothing is recorded: {e}")
+            return
         self._writer = SegmentWriter(
             self._root,
-            tape.last_entry(self._root),
+            last,
             most=config.most_waiting,
             segment_bytes=config.segment_bytes,
             tell=self._tell,

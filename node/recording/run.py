@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from nautilus_trader.adapters.binance.common.enums import BinanceAccountType, BinanceEnvironment
@@ -14,11 +15,12 @@ from nautilus_trader.live.config import LiveDataEngineConfig, LiveExecEngineConf
 from nautilus_trader.live.node import TradingNode
 
 from catalog.instruments import bar_type, instrument_id
+from catalog.recording.segments import RecorderLock
 from node.binance.config import ArgonautDataClientConfig
 from node.binance.factories import ArgonautBinanceLiveDataClientFactory
 from node.recording.actor import MarketRecorder, MarketRecorderConfig
 from node.recording.config import RecordConfig, RecordingConfig
-from strategies.errors import VenueError
+from strategies.errors import DataError, VenueError
 
 _VENUE = "BINANCE"
 _ENVIRONMENTS = {
@@ -102,6 +104,7 @@ async def run_recorder(config: RecordConfig) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
+    RecorderLock(Path(config.record.directory)).release()  # says so before anything connects
     node = recording_node(config)
     running = asyncio.create_task(node.run_async(), name="recorder")
     running.add_done_callback(lambda _: ended.set())
@@ -109,6 +112,8 @@ async def run_recorder(config: RecordConfig) -> dict[str, Any]:
     started = time.monotonic()
     try:
         while recorder.writer is None and not ended.is_set():
+            if recorder.failure is not None:
+                raise DataError(recorder.failure)
             if time.monotonic() - started > _START_SECS:
                 raise VenueError("the recorder did not start: see the log above")
             await asyncio.sleep(_POLL_SECS)

@@ -93,11 +93,11 @@ def events() -> list[Any]:
     return [event for event in heard if isinstance(event, (*NAUTILUS, *CUSTOM))]
 
 
-def make_venue() -> Server:
+def make_venue(speed: float = 0) -> Server:
     config = convert(
         {
             "data": {"symbols": list(SYMBOLS), "interval": "1m"},
-            "replay": {"speed": 0, "start": "on_node", "mark_price_secs": 0.05},
+            "replay": {"speed": speed, "start": "on_node", "mark_price_secs": 0.05},
         },
         VenueConfig,
         "test",
