@@ -11,6 +11,8 @@ from nautilus_trader.model.objects import Currency
 from strategies.messages import Side
 
 PERPETUAL = "-PERP"
+_NOTHING = Decimal(0)
+_HEARD_MOST = 64
 PRICE_FIRST = 850
 """Bus priority for noting bar closes: after the market clock and funding, before every component that decides."""
 
@@ -47,37 +49,59 @@ class AccountView:
         self._cache = cache
         self._venue = Venue(venue)
         self._currency = Currency.from_str(currency)
-        self._closes: dict[InstrumentId, Decimal] = {}
+        self._bars: dict[InstrumentId, Bar] = {}
+        self._heard: list[Bar] = []
+        self._raw: int | None = None
+        self._balance: Decimal | None = None
 
     def note(self, bar: Bar) -> None:
-        """Remember the close of `bar`."""
-        self._closes[bar.bar_type.instrument_id] = bar.close.as_decimal()
+        """Remember `bar`; which instrument it is of is found out when somebody asks, as on few bars anybody does."""
+        self._heard.append(bar)
+        if len(self._heard) > _HEARD_MOST:
+            self._sort()
+
+    def newest(self, instrument_id: InstrumentId) -> Bar | None:
+        """Return the last bar noted of an instrument, or None."""
+        if self._heard:
+            self._sort()
+        return self._bars.get(instrument_id)
+
+    def _sort(self) -> None:
+        for bar in self._heard:
+            self._bars[bar.bar_type.instrument_id] = bar
+        self._heard.clear()
 
     def price(self, instrument_id: InstrumentId) -> Decimal | None:
         """Return the last close seen (after a restart: requested history's last), or None (unavailable)."""
-        close = self._closes.get(instrument_id)
-        if close is None:
+        newest = self.newest(instrument_id)
+        if newest is None:
             bars = [self._cache.bar(t) for t in self._cache.bar_types(instrument_id=instrument_id)]
             newest = max((bar for bar in bars if bar is not None), key=lambda bar: bar.ts_event, default=None)
-            close = None if newest is None else newest.close.as_decimal()
-        return close
+        return None if newest is None else newest.close.as_decimal()
 
     def balance(self) -> Decimal | None:
         """Return the wallet balance without unrealised profit, or None while there is no account (unavailable)."""
         account = self._cache.account_for_venue(self._venue)
         total = None if account is None else account.balance_total(self._currency)
-        return None if total is None else total.as_decimal()
+        if total is None:
+            return None
+        raw = total.raw
+        if raw != self._raw:
+            self._raw, self._balance = raw, total.as_decimal()
+        return self._balance
 
     def positions(self) -> list[Any]:
         """Return the open positions of the venue, ordered by instrument."""
+        if not self._cache.positions_open_count():
+            return []
         positions = self._cache.positions_open()
         ours = [p for p in positions if p.instrument_id.venue == self._venue]
         return sorted(ours, key=lambda p: p.instrument_id.value) if len(ours) > 1 else ours
 
-    def unrealized(self) -> Decimal | None:
+    def unrealized(self, positions: list[Any] | None = None) -> Decimal | None:
         """Return the profit of all open positions at the last closes, or None if one has no price (unavailable)."""
-        total = Decimal(0)
-        for position in self.positions():
+        total = _NOTHING
+        for position in self.positions() if positions is None else positions:
             price = self.price(position.instrument_id)
             if price is None:
                 return None
@@ -87,5 +111,8 @@ class AccountView:
 
     def equity(self) -> Decimal | None:
         """Return balance plus unrealised profit, or None if either is unknown (unavailable)."""
-        balance, unrealized = self.balance(), self.unrealized()
-        return None if balance is None or unrealized is None else balance + unrealized
+        balance, positions = self.balance(), self.positions()
+        if balance is None or not positions:
+            return balance
+        unrealized = self.unrealized(positions)
+        return None if unrealized is None else balance + unrealized

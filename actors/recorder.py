@@ -95,8 +95,7 @@ class Recorder(Actor):
 
     def _begin(self) -> None:
         self.ledger = TradeLedger()
-        self._symbol_time: dict[str, int] = {}
-        self._point: EquityRecord | None = None
+        self._point: tuple[int, int, Decimal, Decimal, int] | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -285,11 +284,17 @@ class Recorder(Actor):
         self.ledger.apply_funding(record)
 
     def _tick(self, symbol: str) -> Decimal | None:
-        instrument = self.cache.instrument(InstrumentId.from_str(f"{symbol}{PERPETUAL}.{self.config.venue}"))
+        instrument = self.cache.instrument(self._instrument_id(symbol))
         return None if instrument is None else instrument.price_increment.as_decimal()
 
     def _time_of(self, symbol: str) -> int | None:
-        return self._symbol_time.get(symbol, self._market.now if self._market else None)
+        if self._market is None or self._view is None:
+            return None
+        bar = self._view.newest(self._instrument_id(symbol))
+        return self._market.now if bar is None else bar_close_ns(bar)
+
+    def _instrument_id(self, symbol: str) -> InstrumentId:
+        return InstrumentId.from_str(f"{symbol}{PERPETUAL}.{self.config.venue}")
 
     # -- start --------------------------------------------------------------------------------------------------------
 
@@ -309,30 +314,35 @@ class Recorder(Actor):
     def _on_bar(self, bar: Bar) -> None:
         if self._view is not None:
             self._view.note(bar)
-        self._symbol_time[venue_symbol(bar.bar_type.instrument_id)] = bar_close_ns(bar)
         self._value()
 
     def _value(self) -> None:
-        if self._market is None or self._view is None or self._market.now is None:
+        view = self._view
+        now = self._market.now if self._market is not None else None
+        if view is None or now is None:
             return
-        balance, unrealized = self._view.balance(), self._view.unrealized()
+        balance, positions = view.balance(), view.positions()
+        unrealized = view.unrealized(positions)
         if balance is None or unrealized is None:
             self._point = None  # better no point than one without a position's result
             return
-        self._point = EquityRecord(
-            id=str(self._market.now),
-            market_time=self._market.now,
-            wall_time=self.clock.timestamp_ns(),
-            balance=float(balance),
-            unrealized=float(unrealized),
-            equity=float(balance + unrealized),
-            open_positions=len(self._view.positions()),
-        )
+        self._point = (now, self.clock.timestamp_ns(), balance, unrealized, len(positions))
 
     def _close_step(self, step: int | None) -> None:
         point, self._point = self._point, None
-        if point is not None and point.market_time == step:
-            self.msgbus.publish(point.topic, point)
+        if point is None or point[0] != step:
+            return
+        time, wall, balance, unrealized, positions = point
+        record = EquityRecord(
+            id=str(time),
+            market_time=time,
+            wall_time=wall,
+            balance=float(balance),
+            unrealized=float(unrealized),
+            equity=float(balance + unrealized),
+            open_positions=positions,
+        )
+        self.msgbus.publish(record.topic, record)
 
     # -- faults -------------------------------------------------------------------------------------------------------
 

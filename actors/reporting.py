@@ -50,13 +50,13 @@ def contained(
 
     With `raise_errors` (backtests) it propagates, because a wrong result is worse than none.
     """
+    if raise_errors:
+        return handler
 
     def guarded(message: Any) -> None:
         try:
             handler(message)
-        except Exception as e:
-            if raise_errors:
-                raise
+        except Exception as e:  # noqa: BLE001 - whatever it is, it must not reach the engine
             on_error(e)
 
     return guarded

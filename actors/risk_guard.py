@@ -116,6 +116,7 @@ class RiskGuard(Gate):
         self._market: MarketClock | None = None
         self._view: AccountView | None = None
         self._interval: int | None = None
+        self._intervals: set[str] = set()
         self._reporter = Reporter(self)
         # One object per handler: the bus knows a subscription by it.
         self._hear_bar = self._safely(self._on_bar)
@@ -326,7 +327,12 @@ class RiskGuard(Gate):
 
     def _on_clock(self, previous: int | None, now: int) -> None:
         """Close the step before, and the day if `now` begins a new one. Prices are still those of the step before."""
-        self._safely(lambda _: self._step(previous, now))(None)
+        try:
+            self._step(previous, now)
+        except Exception as e:
+            if self.config.raise_errors:
+                raise
+            self._block(e)
 
     def _step(self, previous: int | None, now: int) -> None:
         view, market = self._parts()
@@ -343,11 +349,12 @@ class RiskGuard(Gate):
     def _on_bar(self, bar: Bar) -> None:
         view, _ = self._parts()
         view.note(bar)
+        if not (self._grants or self._exited) and len(self._intervals) == len(self._ids):
+            return
         symbol = venue_symbol(bar.bar_type.instrument_id)
         if symbol not in self._ids:
             return
-        interval = int(bar.bar_type.spec.timedelta.value)
-        self._interval = interval if self._interval is None else min(self._interval, interval)
+        self._note_interval(symbol, bar)
         close = bar_close_ns(bar)
         if symbol in self._exited:
             self._exited.discard(symbol)
@@ -361,6 +368,12 @@ class RiskGuard(Gate):
             if order is None:
                 text = f"no order followed the approval of {grant.intent.signal_id}"
                 self._incident("warning", "approval_unused", symbol, text)
+
+    def _note_interval(self, symbol: str, bar: Bar) -> None:
+        if symbol not in self._intervals:
+            self._intervals.add(symbol)
+            interval = int(bar.bar_type.spec.timedelta.value)
+            self._interval = interval if self._interval is None else min(self._interval, interval)
 
     def _on_order_event(self, event: Any) -> None:
         grant = self._grants.get(venue_symbol(event.instrument_id))

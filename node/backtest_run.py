@@ -15,6 +15,7 @@ from catalog.reader import coverage, data_hash
 from catalog.sample import describe
 from node.assembly import Window, backtest_run_config
 from node.config import NodeConfig, format_time, parse_time
+from node.simulation.analyzer import cure
 from node.statistics import Statistics, compute, daily_equity
 from strategies.errors import DataError
 from strategies.records import (
@@ -167,6 +168,7 @@ def run_backtest(config: NodeConfig, *, log_level: str = "ERROR") -> BacktestRes
         if engine is None:
             raise DataError("the engine could not be built")
         records.attach(engine.kernel.msgbus)
+        cure(engine.kernel.portfolio.analyzer)
         node.run()
         seconds = time.perf_counter() - started
         return _result(config, window, specs, records, engine, seconds)

@@ -5,9 +5,8 @@ In live trading klines of different symbols that close together arrive within ms
 a backtest in configuration order. A row is complete when the bar of every symbol with the same close is there.
 """
 
+import math
 from typing import NamedTuple
-
-import numpy as np
 
 
 class BarRow(NamedTuple):
@@ -24,7 +23,10 @@ class BarRow(NamedTuple):
     @property
     def complete(self) -> bool:
         """True when every context bar was there."""
-        return not any(np.isnan(c) for c in self.context)
+        for close in self.context:  # noqa: SIM110 - a generator would cost more than all the rest, on every bar
+            if math.isnan(close):
+                return False
+        return True
 
 
 class BarSync:
@@ -68,9 +70,14 @@ class BarSync:
         if close_ns <= self._released:
             return []
         if symbol in self._symbols:
-            self._context.setdefault(close_ns, {})[symbol] = values[3]
+            closes = self._context.get(close_ns)
+            if closes is None:
+                closes = self._context[close_ns] = {}
+            closes[symbol] = values[3]
         if symbol == self._primary:
             self._bars[close_ns] = values
+        if not self._bars:
+            return []
         rows = []
         newest = max(self._bars, default=-1)
         for time in sorted(self._bars):
@@ -90,7 +97,7 @@ class BarSync:
         self._released = -1
 
     def _has_context(self, time: int) -> bool:
-        return len(self._context.get(time, ())) == len(self._symbols)
+        return not self._symbols or len(self._context.get(time, ())) == len(self._symbols)
 
     def _release(self, time: int) -> BarRow:
         values = self._bars.pop(time)
@@ -98,4 +105,4 @@ class BarSync:
         self._released = time
         for old in [t for t in self._context if t <= time]:
             del self._context[old]
-        return BarRow(time, *values, tuple(closes.get(s, float("nan")) for s in self._symbols))
+        return BarRow(time, *values, tuple([closes.get(s, math.nan) for s in self._symbols]))

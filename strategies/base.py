@@ -9,6 +9,7 @@ makes no signal (**fail closed**); history that cannot be had leaves the strateg
 """
 
 import json
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -75,7 +76,11 @@ class SignalStrategy(Strategy):
         super().__init__(config)
         self._id = config.instrument_id
         self._symbol = self._id.symbol.value.removesuffix("-PERP")
+        self._name = self._id.symbol.value
         self._bar_ns = config.bar_type.spec.timedelta.value
+        self._asks_history = config.history_bars > 0
+        self._context_wait_secs = config.context_wait_secs
+        self._idle_until = (config.trade_from_ns, config.warmup_bars)
         context = tuple(b.instrument_id.symbol.value for b in config.context_bar_types)
         self._sync = BarSync(self._id.symbol.value, context)
         self._protection = Protection(self, self._id, config.code, config.protection, self._report)
@@ -168,10 +173,11 @@ class SignalStrategy(Strategy):
 
     def on_bar(self, bar: Bar) -> None:
         """Join the bar with its context; decide on every row that completes."""
-        item = (bar.bar_type.instrument_id.symbol.value, bar_close_ns(bar), _values(bar))
+        name = bar.bar_type.instrument_id.symbol.value
+        item = (name, bar_close_ns(bar), _values(bar) if name == self._name else _close_alone(bar))
         if self._warming or self._gap_from is not None:
             self._history.append(item)
-            if item[0] == self._id.symbol.value:
+            if name == self._name:
                 self._protection.on_bar()  # protection does not wait for history
                 self._ask_again(item[1])
             return
@@ -181,10 +187,11 @@ class SignalStrategy(Strategy):
             self._report("warning", "bar_gap", f"bars missing before {pd.Timestamp(item[1])}: asking for them")
             self._request(self._gap_from or 0, item[1])
             return
-        self._step(self._sync.add(*item), decide=True)
-        if self._sync.waiting_for_context and self.config.context_wait_secs > 0:
-            name = f"{_CONTEXT_TIMER}-{self.id}"
-            set_alert(self.clock, name, self.config.context_wait_secs, self._on_context_timeout)
+        rows = self._sync.add(*item)
+        if rows:
+            self._step(rows, decide=True)
+        if self._context_wait_secs > 0 and self._sync.waiting_for_context:
+            set_alert(self.clock, f"{_CONTEXT_TIMER}-{self.id}", self._context_wait_secs, self._on_context_timeout)
 
     def on_historical_data(self, data: Any) -> None:
         """Collect requested bars; those from beyond market time are dropped (see `history_end_ns`)."""
@@ -240,6 +247,7 @@ class SignalStrategy(Strategy):
     # -- decisions ----------------------------------------------------------------------------------------------------
 
     def _step(self, rows: list[BarRow], *, decide: bool) -> None:
+        trade_from_ns, warmup_bars = self._idle_until
         for row in rows:
             self._rows_seen += 1
             self._last = row
@@ -249,7 +257,7 @@ class SignalStrategy(Strategy):
                 continue
             self._after_flat = self._published = None  # a wish lives for one bar
             self._protection.on_bar()
-            if row.close_ns <= self.config.trade_from_ns or self._rows_seen <= self.config.warmup_bars:
+            if row.close_ns <= trade_from_ns or self._rows_seen <= warmup_bars:
                 continue
             if not row.complete:
                 self._report(
@@ -342,11 +350,12 @@ class SignalStrategy(Strategy):
 
     def _is_gap(self, item: tuple[str, int, Any]) -> bool:
         """Only where a missing bar can be asked for: in live trading."""
+        if not self._asks_history:
+            return False
         last = self._sync.last_close_ns
         return (
-            self.config.history_bars > 0
-            and last is not None
-            and item[0] == self._id.symbol.value
+            last is not None
+            and item[0] == self._name
             and item[1] > last + self._bar_ns
             and not self._sync.waiting_for_context
         )
@@ -425,6 +434,11 @@ class SignalStrategy(Strategy):
         self.msgbus.publish(record.topic, record)
         text = json.dumps({"code": code, "symbol": self._symbol, "message": message})
         {"critical": self.log.error, "info": self.log.info}.get(severity, self.log.warning)(text)
+
+
+def _close_alone(bar: Bar) -> tuple[float, float, float, float, float]:
+    """Return the values of a context bar: nobody reads more of it than the close."""
+    return (math.nan, math.nan, math.nan, float(bar.close), math.nan)
 
 
 def _values(bar: Bar) -> tuple[float, float, float, float, float]:

@@ -20,7 +20,8 @@ from strategies.protection import Plan
 _AT = {name: i for i, name in enumerate(COLUMNS)}
 _SIGNAL, _LONG, _SHORT, _ATR = (_AT[name] for name in ("signal", "score_long", "score_short", "atr"))
 _FEATURES = np.array([_AT[name] for name in (*FEATURES, *EXTRAS)])
-_NO_OPEN_INTEREST = float("nan")
+_NAN = float("nan")
+_NO_OPEN_INTEREST = _NAN
 
 
 class CompositeConfig(SignalStrategyConfig, frozen=True, kw_only=True):
@@ -70,14 +71,15 @@ class Composite(SignalStrategy):
 
     def evaluate(self, row: BarRow, funding: float) -> Wish | None:
         """Feed the kernel one row; a vote that stands becomes a wish with levels in ATR multiples."""
-        btc, eth = row.context or (float("nan"), float("nan"))
-        out = self._kernel.step(
+        btc, eth = row.context or (_NAN, _NAN)
+        out = self._kernel.advance(
             row.open, row.high, row.low, row.close, row.volume, btc, eth, funding, _NO_OPEN_INTEREST
         )
         vote = out[_SIGNAL]
         self._atr = atr = float(out[_ATR])
         if vote == 0 or not atr > 0:
             return None
+        out = self._kernel.complete()
         side = Side.LONG if vote > 0 else Side.SHORT
         params = self.config.params
         reference = row.close * (1.0 + side.sign * self.config.assumed_slippage)

@@ -17,11 +17,12 @@ class FundingMemory:
 
     def before(self, close_ns: int) -> float:
         """Return the rate of the last settlement strictly before `close_ns`, NaN if none; older ones are dropped."""
-        last = sum(time < close_ns for time, _ in self._settlements) - 1
-        if last < 0:
+        known = self._settlements
+        if not known or known[0][0] >= close_ns:
             return math.nan
-        del self._settlements[:last]
-        return self._settlements[0][1]
+        if len(known) > 1 and known[1][0] < close_ns:
+            del known[: sum(time < close_ns for time, _ in known) - 1]
+        return known[0][1]
 
     def clear(self) -> None:
         """Forget everything."""

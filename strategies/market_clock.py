@@ -21,15 +21,35 @@ _ONE_MILLI = timedelta(milliseconds=1)
 _FIRST = 1_000  # message-bus priority: the clock hears a bar before any component does
 
 
+class _Newest:
+    """The bar asked for last, held so that its identity cannot be another's, and its close."""
+
+    bar: Bar | None = None
+    close_ns = 0
+
+
+_newest = _Newest()
+_STEPS_MS: dict[tuple[int, int], int] = {}
+
+
 def bar_close_ns(bar: Bar) -> int:
     """
     Return the close of `bar` in UTC nanoseconds, on the grid of its interval.
 
     Absorbs the exchange's ``…59.999`` convention and the float64 error of the adapter's ms conversion (+64 ns).
     """
-    step_ms = bar.bar_type.spec.timedelta // _ONE_MILLI
+    # Every component asks for the bar that all of them hear now, and a bar type's length is dear to work out.
+    if bar is _newest.bar:
+        return _newest.close_ns
+    spec = bar.bar_type.spec
+    key = (spec.step, spec.aggregation)
+    step_ms = _STEPS_MS.get(key)
+    if step_ms is None:
+        step_ms = _STEPS_MS[key] = spec.timedelta // _ONE_MILLI
     close_ms = round(bar.ts_event / NANOS_PER_MILLI)
-    return -(-close_ms // step_ms) * step_ms * NANOS_PER_MILLI
+    _newest.bar = bar
+    _newest.close_ns = close_ns = -(-close_ms // step_ms) * step_ms * NANOS_PER_MILLI
+    return close_ns
 
 
 class MarketClock:

@@ -13,6 +13,7 @@ entry and its stop, the levels are read back from the entry's own id. The exchan
 import hashlib
 import re
 from enum import StrEnum, unique
+from functools import lru_cache
 from typing import NamedTuple
 
 MAX_LENGTH = 36
@@ -65,6 +66,7 @@ def encode(tag: OrderTag) -> str:
     return text
 
 
+@lru_cache(maxsize=4096)  # the few orders that rest are looked at on every bar
 def decode(text: str) -> OrderTag | None:
     """Return the content of a client order id, or None when it is not one of ours (a person's, another program's)."""
     m = _PATTERN.fullmatch(text)

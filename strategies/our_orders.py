@@ -16,7 +16,7 @@ PROTECTIVE = (Leg.STOP, Leg.TARGET, Leg.TRAIL)
 
 class OurOrders:
     """
-    A view of the cache; it keeps nothing, so it is never out of date.
+    A view of the cache; it keeps nothing of it, so it is never out of date.
 
     Parameters
     ----------
@@ -30,6 +30,7 @@ class OurOrders:
     def __init__(self, strategy: Any, instrument_id: InstrumentId) -> None:
         self._strategy = strategy
         self._instrument_id = instrument_id
+        self._newest_cycle: int | None = None
 
     @property
     def instrument(self) -> Any:
@@ -44,6 +45,10 @@ class OurOrders:
     def order(self, client_order_id: ClientOrderId | None) -> Order | None:
         """Return an order, or None if there is no such order."""
         return None if client_order_id is None else self._strategy.cache.order(client_order_id)
+
+    def any_open(self) -> bool:
+        """Return whether any order rests, in any instrument: cheap, for the many bars on which none does."""
+        return bool(self._strategy.cache.orders_open_count())
 
     def resting(self) -> list[tuple[Order, OrderTag]]:
         """Return our protective orders at the venue; a person's orders are theirs to manage."""
@@ -75,9 +80,17 @@ class OurOrders:
     def attempts_of(self, cycle: int) -> dict[Leg, int]:
         """Return the next free attempt of every leg of `cycle`: ids used before a restart must not be used again."""
         free: dict[Leg, int] = {}
+        if self._newest_cycle is not None and cycle > self._newest_cycle:
+            # Ids of a cycle are given out by this process from its beginning on: nothing to look for, and looking
+            # through every order there ever was would cost more with each trade.
+            self._newest_cycle = cycle
+            return free
+        newest = cycle
         for _, tag in self._tagged(self._strategy.cache.orders(instrument_id=self._instrument_id)):
+            newest = max(newest, tag.cycle)
             if tag.cycle == cycle:
                 free[tag.leg] = max(free.get(tag.leg, 0), tag.attempt + 1)
+        self._newest_cycle = newest
         return free
 
     @staticmethod

@@ -159,8 +159,9 @@ class Protection(ProtectiveLegs):
 
     def on_bar(self) -> None:
         """Once per bar: retry what was given up within the bar and move the stop, whatever the gates say."""
-        self._sweep()
         position = self._ours.position()
+        if position is not None or self._ours.any_open():
+            self._sweep()
         if position is None:
             return
         for leg in self._legs.values():

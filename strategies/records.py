@@ -14,7 +14,7 @@ import msgspec
 TOPIC = "argonaut.record"
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="kind"):
     """Base of all records. ``id`` is unique within a kind; writing the same id twice is a no-op."""
 
     kind: ClassVar[str] = ""

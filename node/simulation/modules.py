@@ -16,7 +16,7 @@ from nautilus_trader.backtest.modules import SimulationModule
 from nautilus_trader.model.currencies import USDT
 from nautilus_trader.model.data import Bar
 from nautilus_trader.model.enums import PositionSide
-from nautilus_trader.model.objects import Money
+from nautilus_trader.model.objects import Money, Price
 
 from node.simulation.fills import SlippageFillModel
 from strategies.base import CONTROL_TOPIC
@@ -27,6 +27,7 @@ _BARS = "data.bars.*"
 _FUNDING_PRIORITY = 900  # after the market clock, before every strategy and actor
 _LIQUIDATION_PRIORITY = 890
 _UNIT = Decimal("1e-8")
+_NEVER = 2**63
 
 
 class _BarModule(SimulationModule):
@@ -108,27 +109,34 @@ class FundingModule(_BarModule):
 
         super().__init__(config)
         self._settlements: dict[str, list[tuple[int, float]]] = {}
+        self._next: dict[str, int] = {}
+        self._due = 0  # nothing settles before, once every symbol's first bar has been seen
         for symbol in config.symbols:
             funding = load_funding(Path(config.catalog), symbol, config.start_ns, config.end_ns)
             self._settlements[symbol] = list(zip(funding.time.tolist(), funding.rate.tolist(), strict=True))
-        self._last: dict[str, int] = {}
 
     def on_finished_bar(self, bar: Bar) -> None:
         """Settle what became due between the previous bar's close (excluded) and this one's (included)."""
-        instrument_id = bar.bar_type.instrument_id
-        symbol = instrument_id.symbol.value.removesuffix("-PERP")
         close = bar_close_ns(bar)
-        before = self._last.get(symbol, close - 1)
-        self._last[symbol] = close
+        if close < self._due:
+            return
+        symbol = bar.bar_type.instrument_id.symbol.value.removesuffix("-PERP")
         settlements = self._settlements.get(symbol, [])
-        first = bisect_right(settlements, before, key=_time_of)
-        last = bisect_right(settlements, close, key=_time_of)
-        for time, rate in settlements[first:last]:
-            self._settle(bar, symbol, time, rate)
+        at = self._next.get(symbol)
+        if at is None:
+            at = bisect_right(settlements, close - 1, key=_time_of)
+        while at < len(settlements) and settlements[at][0] <= close:
+            self._settle(bar, symbol, *settlements[at])
+            at += 1
+        self._next[symbol] = at
+        if all(name in self._next for name in self._settlements):
+            waiting = [s[self._next[name]][0] for name, s in self._settlements.items() if self._next[name] < len(s)]
+            self._due = min(waiting, default=_NEVER)
 
     def reset(self) -> None:
         """Forget which bars were seen."""
-        self._last.clear()
+        self._next.clear()
+        self._due = 0
 
     def _settle(self, bar: Bar, symbol: str, time: int, rate: float) -> None:
         for position in self.exchange.cache.positions_open(instrument_id=bar.bar_type.instrument_id):
@@ -183,12 +191,12 @@ class LiquidationModule(_BarModule):
         self._maintenance = config.maintenance
         self._fee = config.fee
         self._close_cost = config.close_cost
-        self._closes: dict[Any, float] = {}
+        self._closes: dict[Any, Price] = {}
         self._done = False
 
     def on_finished_bar(self, bar: Bar) -> None:
         """Compare equity at the bar's worst price with maintenance margin."""
-        self._closes[bar.bar_type.instrument_id] = float(bar.close)
+        self._closes[bar.bar_type.instrument_id] = bar.close
         if not self.exchange.cache.positions_open_count():
             self._refill()
             return
@@ -235,7 +243,7 @@ class LiquidationModule(_BarModule):
     def _cost_of_closing(self) -> float:
         cost = 0.0
         for position in self.exchange.cache.positions_open():
-            close = self._closes.get(position.instrument_id, position.avg_px_open)
+            close = float(self._closes.get(position.instrument_id, position.avg_px_open))
             tick = float(self.exchange.cache.instrument(position.instrument_id).price_increment)
             cost += float(position.quantity) * (close * self._close_cost + tick)
         return cost
@@ -254,7 +262,7 @@ class LiquidationModule(_BarModule):
         for position in self.exchange.cache.positions_open():
             is_long = position.side == PositionSide.LONG
             quantity = float(position.quantity) * (1 if is_long else -1)
-            close = price = self._closes.get(position.instrument_id, position.avg_px_open)
+            close = price = float(self._closes.get(position.instrument_id, position.avg_px_open))
             if position.instrument_id == bar.bar_type.instrument_id:
                 price = float(bar.low if is_long else bar.high)
             worst += (price - position.avg_px_open) * quantity

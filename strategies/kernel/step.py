@@ -362,8 +362,8 @@ def _vote(state: np.ndarray, params: np.ndarray, bar: np.ndarray, out: np.ndarra
 
 
 @_compile
-def _features(state: np.ndarray, count: int, bar: np.ndarray, out: np.ndarray) -> None:
-    """Z-scored features. Must run after the indicators and the close ring of this bar."""
+def _series(state: np.ndarray, count: int, bar: np.ndarray, out: np.ndarray) -> None:
+    """Push this bar's values of the series that are z-scored. After the indicators and the close ring of this bar."""
     close, btc_close, eth_close = bar[CLOSE], bar[BTC_CLOSE], bar[ETH_CLOSE]
     out[BB_PCT] = (close - out[BB_LOWER]) / (out[BB_UPPER] - out[BB_LOWER] + 1e-8)
     out[MACD_HIST_PCT] = out[MACD_HIST] / close
@@ -404,6 +404,18 @@ def _features(state: np.ndarray, count: int, bar: np.ndarray, out: np.ndarray) -
     twin = row + Z_LONG * N_SERIES
     for j in range(N_SERIES):
         state[twin + j] = state[row + j]
+    out[ATR_PCT:SIGNAL_STRENGTH] = np.nan
+    out[BTC_RET_1:MACD_HIST_PCT] = np.nan
+
+
+@_compile
+def complete(state: np.ndarray, out: np.ndarray) -> None:
+    """
+    Add the z-scored features of the newest bar to the row :func:`advance` wrote: most of a step's work.
+
+    It sums windows that are there already and keeps nothing for later: a bar whose scores nobody asks for costs none.
+    """
+    row = Z_RING + (int(state[COUNT]) - 1) % Z_LONG * N_SERIES
     _moments(state, row + N_SERIES, Z_LONG, 0, N_LONG)
     _moments(state, row + (1 + Z_LONG - Z_SHORT) * N_SERIES, Z_SHORT, N_LONG, N_SERIES)
     for j in range(N_SERIES):
@@ -434,6 +446,23 @@ def _remember(state: np.ndarray, bar: np.ndarray, out: np.ndarray) -> None:
 
 
 @_compile
+def advance(state: np.ndarray, params: np.ndarray, bar: np.ndarray, out: np.ndarray) -> int:
+    """Take one finished bar as :func:`step` does, but leave its z-scored features, NaN so far, to :func:`complete`."""
+    refused = _refused(bar)
+    if refused:
+        return refused
+    count = int(state[COUNT])
+    _trend(state, count, bar, out)
+    _oscillators(state, count, bar[CLOSE], out)
+    _volatility(state, count, bar, out)
+    _vote(state, params, bar, out)
+    _series(state, count, bar, out)
+    _remember(state, bar, out)
+    state[COUNT] = count + 1.0
+    return 0
+
+
+@_compile
 def step(state: np.ndarray, params: np.ndarray, bar: np.ndarray, out: np.ndarray) -> int:
     """
     Take one finished bar.
@@ -457,18 +486,40 @@ def step(state: np.ndarray, params: np.ndarray, bar: np.ndarray, out: np.ndarray
         0, or 1 + position in INPUTS of a refused value; then `state` and `out` are unchanged.
 
     """
-    refused = _refused(bar)
+    refused = advance(state, params, bar, out)
     if refused:
         return refused
-    count = int(state[COUNT])
-    _trend(state, count, bar, out)
-    _oscillators(state, count, bar[CLOSE], out)
-    _volatility(state, count, bar, out)
-    _vote(state, params, bar, out)
-    _features(state, count, bar, out)
-    _remember(state, bar, out)
-    state[COUNT] = count + 1.0
+    complete(state, out)
     return 0
+
+
+@_compile
+def advance_by(
+    state: np.ndarray,
+    params: np.ndarray,
+    bar: np.ndarray,
+    out: np.ndarray,
+    open_: float,
+    high: float,
+    low: float,
+    close: float,
+    volume: float,
+    btc_close: float,
+    eth_close: float,
+    funding: float,
+    oi_change: float,
+) -> int:
+    """:func:`advance` for a caller in Python, for whom nine numbers are cheaper than an array of nine; fills `bar`."""
+    bar[0] = open_
+    bar[HIGH] = high
+    bar[LOW] = low
+    bar[CLOSE] = close
+    bar[VOLUME] = volume
+    bar[BTC_CLOSE] = btc_close
+    bar[ETH_CLOSE] = eth_close
+    bar[FUNDING] = funding
+    bar[OPEN_INTEREST] = oi_change
+    return advance(state, params, bar, out)
 
 
 @_compile

@@ -114,6 +114,7 @@ class FakeVenue:
             order=self.orders.get,
             orders=lambda **_: list(self.orders.values()),
             orders_open=lambda **_: [o for o in self.orders.values() if o.is_open],
+            orders_open_count=lambda **_: sum(o.is_open for o in self.orders.values()),
             orders_inflight=lambda **_: [o for o in self.orders.values() if o.is_inflight],
             positions_open=lambda **_: [self.position] if self.position else [],
         )
