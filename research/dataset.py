@@ -16,9 +16,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from catalog.reader import BarArrays, load_bars
+from catalog.reader import BarArrays, FundingArrays, load_bars
 from research.features import load_side_data
-from research.labels import Floats, Ints, LabelConfig, SignalBars, label_signals
+from research.labels import Floats, Ints, LabelConfig, Settlements, SignalBars, label_signals
 from strategies.errors import DataError
 from strategies.kernel.columns import COLUMNS, MODEL_FEATURES, column_index, column_indices
 from strategies.kernel.composite import run_batch
@@ -126,6 +126,8 @@ def symbol_dataset(
     vote: VoteConfig,
     label: LabelConfig,
     warmup_bars: int,
+    tick: float | None = None,
+    funding: FundingArrays | None = None,
 ) -> Dataset:
     """
     Return the labelled signals of one symbol (`symbol` is 0 everywhere).
@@ -133,6 +135,8 @@ def symbol_dataset(
     Left out, and counted: signals within the warm-up, with missing BTC or ETH context (the live strategy makes none
     there), without a positive ATR, with a feature that is infinite as float32 (the gate refuses those), with a gap in
     the bars before the label's end, and with a label that the data do not resolve or `label.no_hit` drops.
+
+    `tick` and `funding` are the price increment and the settlements, see :func:`research.labels.label_signals`.
 
     Raises
     ------
@@ -163,7 +167,9 @@ def symbol_dataset(
     keep(~np.isinf(features[at]).any(axis=1), "infinite_feature")
     prices = (bars.open, bars.high, bars.low, bars.close)
     signals = SignalBars(at, np.sign(signal[at]).astype(np.int64), atr)
-    labels = label_signals(prices, signals, (params.stop_atr, params.target_atr), label)
+    settlements = None if funding is None else Settlements(bars.open_time + step_ns, funding.time, funding.rate)
+    levels = (params.stop_atr, params.target_atr)
+    labels = label_signals(prices, signals, levels, label, tick=tick, settlements=settlements)
     straight = (bars.open_time[labels.end] - bars.open_time[at]) == (labels.end - at) * step_ns
     good = straight & (labels.label >= 0)
     dropped["gap_in_bars"] = int(np.count_nonzero(~straight))

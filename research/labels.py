@@ -2,7 +2,9 @@
 What a signal was worth: which of its two levels the market reached first, and what that paid after costs.
 
 Triple barrier with the levels the live strategy sends: stop and target at fixed multiples of the signal bar's ATR from
-the expected fill, the stop checked before the target in every bar, a time limit as third barrier.
+the expected fill, on the price grid, and a time limit as third barrier. In a bar that reaches both, the one comes first
+that the engine of record fills first; fees, slippage and funding are those of the backtest. A test holds labels equal
+to the trades BacktestNode makes of the same signals.
 """
 
 from enum import IntEnum, unique
@@ -35,21 +37,43 @@ class LabelConfig(FrozenConfig, frozen=True):
     Parameters
     ----------
     horizon_bars : int
-        Bars after the signal bar until the time barrier.
+        Bars after the signal bar until the time barrier; where the strategy has a time stop, that.
     no_hit : {'negative', 'drop', 'sign'}
         Label of a signal that reached the time barrier: 0; left out of the data set; or 1 where the close there pays
         after costs.
     slippage : float
         Fraction by which each market fill is worse than its reference price.
+    trigger_slippage : float or None
+        The same for triggered stops and targets; None: as `slippage`.
+    assumed_slippage : float or None
+        What the strategy expects an entry to lose: levels are measured from there; None: as `slippage`.
     fee : float
         Fee per fill as a fraction of notional.
+    funding : bool
+        Charge the settlements the trade is open at, where they are known.
+    both_hit : {'engine', 'stop'}
+        A bar that reaches both: as the engine of record, which walks to the nearer of high and low first; or the worst.
 
     """
 
     horizon_bars: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 96
     no_hit: Literal["negative", "drop", "sign"] = "negative"
     slippage: Annotated[float, msgspec.Meta(ge=0, lt=0.1)] = 0.0001
+    trigger_slippage: Annotated[float, msgspec.Meta(ge=0, lt=0.1)] | None = None
+    assumed_slippage: Annotated[float, msgspec.Meta(ge=0, lt=0.1)] | None = None
     fee: Annotated[float, msgspec.Meta(ge=0, lt=0.1)] = 0.0005
+    funding: bool = True
+    both_hit: Literal["engine", "stop"] = "engine"
+
+    @property
+    def at_trigger(self) -> float:
+        """Slippage of triggered fills."""
+        return self.slippage if self.trigger_slippage is None else self.trigger_slippage
+
+    @property
+    def assumed(self) -> float:
+        """Slippage the levels allow for."""
+        return self.slippage if self.assumed_slippage is None else self.assumed_slippage
 
 
 class SignalBars(NamedTuple):
@@ -72,6 +96,39 @@ class SignalBars(NamedTuple):
     atr: Floats
 
 
+class Settlements(NamedTuple):
+    """
+    What funding cost.
+
+    Attributes
+    ----------
+    close_time : np.ndarray
+        int64, closes of the bars, UTC ns.
+    time : np.ndarray
+        int64, settlements, ascending, UTC ns.
+    rate : np.ndarray
+        float64, fractions; a long pays a positive one.
+
+    """
+
+    close_time: Ints
+    time: Ints
+    rate: Floats
+
+    def paid(self, closes: Floats, at: int, last: int) -> float:
+        """
+        Return what a long of one unit pays, entered at the close of bar `at` and open at the close of bar `last`.
+
+        As the backtest's module: each settlement at the close of the bar that ends at it or after it.
+        """
+        first = int(np.searchsorted(self.time, self.close_time[at], side="right"))
+        stop = int(np.searchsorted(self.time, self.close_time[last], side="right"))
+        if first >= stop:
+            return 0.0
+        bar = np.searchsorted(self.close_time, self.time[first:stop], side="left")
+        return float(np.sum(closes[bar] * self.rate[first:stop]))
+
+
 class Labels(NamedTuple):
     """
     One entry per signal.
@@ -83,7 +140,7 @@ class Labels(NamedTuple):
     end : np.ndarray
         int64, index of the last bar the label has seen (the horizon's bar where nothing was hit).
     net_r : np.ndarray
-        float64, result after fees and slippage in units of the planned stop distance; NaN where unresolved.
+        float64, result after fees, slippage and funding in units of the planned stop distance; NaN where unresolved.
     label : np.ndarray
         int64, 1 good, 0 bad, -1 to be left out.
 
@@ -100,14 +157,17 @@ def label_signals(
     signals: SignalBars,
     levels: tuple[float, float],
     config: LabelConfig,
+    *,
+    tick: float | None = None,
+    settlements: Settlements | None = None,
 ) -> Labels:
     """
     Label signals made at the close of bars.
 
     Entry is the close of the signal bar, moved against the trade by the slippage; its own range is not looked at, and
-    the levels are measured from there, as the strategy does. A bar that opens beyond a level fills at its open, as at
-    the venue; otherwise a level fills at its price. Exits are market orders and slip too. An earlier exit by a reverse
-    signal is not modelled.
+    the levels are measured from the expected fill, as the strategy does. A bar that opens beyond a level fills at its
+    open, as at the venue; otherwise a level fills at its price. Exits are market orders and slip too. An earlier exit
+    by a reverse signal is not modelled: whether one comes is not known when the signal is judged.
 
     Parameters
     ----------
@@ -119,6 +179,10 @@ def label_signals(
         Distances of stop and target in multiples of ATR.
     config : LabelConfig
         Horizon, costs, and what no hit means.
+    tick : float, optional
+        Price increment: levels and fills are rounded to it (half to even).
+    settlements : Settlements, optional
+        Funding; absent: not charged.
 
     Returns
     -------
@@ -126,19 +190,32 @@ def label_signals(
         One entry per signal, in the order given.
 
     """
+
+    def on_grid(price: float) -> float:
+        # The second rounding gives the float that the decimal text of a bar's price gives: touching is reaching.
+        return price if tick is None else round(round(price / tick) * tick, 10)
+
     count = len(signals.at)
     outcome, end, label = (np.zeros(count, dtype=np.int64) for _ in range(3))
     net_r = np.full(count, np.nan)
     for k in range(count):
-        side = int(signals.side[k])
-        entry = float(bars[3][signals.at[k]]) * (1 + side * config.slippage)
-        stop = entry - side * levels[0] * float(signals.atr[k])
-        target = entry + side * levels[1] * float(signals.atr[k])
-        outcome[k], end[k], leave = _follow(bars, int(signals.at[k]), (side, stop, target), config.horizon_bars)
-        got = leave * (1 - side * config.slippage)
-        net_r[k] = (side * (got - entry) - config.fee * (entry + got)) / abs(entry - stop)
+        at, side, atr = int(signals.at[k]), int(signals.side[k]), float(signals.atr[k])
+        close = float(bars[3][at])
+        reference = close * (1 + side * config.assumed)
+        stop = on_grid(reference - side * levels[0] * atr)
+        target = on_grid(reference + side * levels[1] * atr)
+        outcome[k], end[k], leave = _follow(bars, at, (side, stop, target), config)
+        if outcome[k] == Outcome.UNRESOLVED:
+            continue
+        market = outcome[k] == Outcome.HORIZON
+        entry = on_grid(close * (1 + side * config.slippage))
+        got = on_grid(leave * (1 - side * (config.slippage if market else config.at_trigger)))
+        pnl = side * (got - entry) - config.fee * (entry + got)
+        if settlements is not None and config.funding:
+            pnl -= side * settlements.paid(bars[3], at, int(end[k]) - (not market))
+        net_r[k] = pnl / abs(entry - stop) if entry != stop else np.nan
     label[outcome == Outcome.TARGET] = 1
-    label[outcome == Outcome.UNRESOLVED] = -1
+    label[(outcome == Outcome.UNRESOLVED) | np.isnan(net_r)] = -1
     timed_out = outcome == Outcome.HORIZON
     if config.no_hit == "drop":
         label[timed_out] = -1
@@ -148,29 +225,47 @@ def label_signals(
 
 
 def _follow(
-    bars: tuple[Floats, Floats, Floats, Floats],
-    at: int,
-    trade: tuple[int, float, float],
-    horizon: int,
+    bars: tuple[Floats, Floats, Floats, Floats], at: int, trade: tuple[int, float, float], config: LabelConfig
 ) -> tuple[Outcome, int, float]:
     """Return how the trade (side, stop, target) ended, at which bar, and the price it left at before slippage."""
     opens, highs, lows, closes = bars
     side, stop, target = trade
-    last = min(at + horizon, len(closes) - 1)
+    last = min(at + config.horizon_bars, len(closes) - 1)
     window = slice(at + 1, last + 1)
     against, towards = (lows[window], highs[window]) if side > 0 else (highs[window], lows[window])
-    stopped = np.flatnonzero(side * against <= side * stop)
-    reached = np.flatnonzero(side * towards >= side * target)
-    first_stop = int(stopped[0]) if len(stopped) else len(against)
-    first_target = int(reached[0]) if len(reached) else len(against)
-    if first_stop == first_target == len(against):
-        if last < at + horizon:
+    hit = np.flatnonzero((side * against <= side * stop) | (side * towards >= side * target))
+    if not len(hit):
+        if last < at + config.horizon_bars:
             return Outcome.UNRESOLVED, last, float("nan")
         return Outcome.HORIZON, last, float(closes[last])
-    if first_stop <= first_target:
-        index = at + 1 + first_stop
-        opened = float(opens[index])
+    index = at + 1 + int(hit[0])
+    opened, high, low = float(opens[index]), float(highs[index]), float(lows[index])
+    stopped = (low if side > 0 else high) * side <= stop * side
+    reached = (high if side > 0 else low) * side >= target * side
+    if stopped and reached:
+        stopped = _stop_first(side, (opened, high, low), (stop, target), config)
+    if stopped:
         return Outcome.STOP, index, min(side * opened, side * stop) * side
-    index = at + 1 + first_target
-    opened = float(opens[index])
     return Outcome.TARGET, index, max(side * opened, side * target) * side
+
+
+def _stop_first(side: int, bar: tuple[float, float, float], levels: tuple[float, float], config: LabelConfig) -> bool:
+    """Whether the stop fills first in a bar (open, high, low) that reaches both levels (stop, target)."""
+    opened, high, low = bar
+    if config.both_hit == "stop" or side * opened <= side * levels[0]:
+        return True
+    if side * opened >= side * levels[1]:
+        return False
+    high_first = _distance(high - opened) < _distance(low - opened)
+    return high_first == (side < 0)
+
+
+def _distance(difference: float) -> int:
+    """
+    Return a distance as the engine compares it.
+
+    Raw prices are integers of 1e-16, and nautilus_trader 1.231.0 cuts their difference to 64 bits: one of more than
+    922 units of the quote currency is taken for another.
+    """
+    raw = round(difference * 1e8) * 10**8
+    return abs((raw + 2**63) % 2**64 - 2**63)

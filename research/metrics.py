@@ -34,6 +34,11 @@ def log_loss(scores: Floats, label: Ints) -> float:
     return float(np.mean(_losses(scores, label)))
 
 
+def log_loss_weighted(scores: Floats, label: Ints, weight: Floats) -> float:
+    """Return the log loss in which each row counts by its weight."""
+    return float(np.average(_losses(scores, label), weights=weight))
+
+
 def _losses(scores: Floats, label: Ints) -> Floats:
     p = np.clip(scores, _CLIP, 1 - _CLIP)
     return np.asarray(-np.where(label == 1, np.log(p), np.log(1 - p)))
@@ -156,7 +161,7 @@ def describe(
         result |= {
             "effective_signals": float(weight.sum()),
             "effective_passed": float(weight[passed].sum()),
-            "log_loss_weighted": float(np.average(_losses(scores, label), weights=weight)),
+            "log_loss_weighted": log_loss_weighted(scores, label, weight),
             "net_r_all_weighted": _mean(net_r, weight),
             "net_r_passed_weighted": _mean(net_r[passed], weight[passed]),
         }

@@ -74,6 +74,9 @@ class TrainConfig(FrozenConfig, frozen=True, kw_only=True):
     strategy : str
         Parameter file of the traded strategy, relative to the file that names it: its stop and target make the labels,
         its vote marks the traded rows.
+    node : str
+        Configuration of the node the model is for, relative to the same file; empty: `label` says all. Its fees,
+        slippage, funding and time stop then make the labels, in place of those of `label`.
     train_start, train_end, threshold_start, threshold_end, report_start, report_end : str
         Windows ``[start, end)`` on the signal bar's open, ISO-8601 with Z, quoted.
     holdout_start, holdout_end : str
@@ -102,6 +105,7 @@ class TrainConfig(FrozenConfig, frozen=True, kw_only=True):
     symbols: Annotated[list[str], msgspec.Meta(min_length=1)]
     interval: str = "15m"
     strategy: str = "strategies/composite.yaml"
+    node: str = ""
     train_start: str
     train_end: str
     threshold_start: str
@@ -143,7 +147,7 @@ class Windows(FrozenConfig, frozen=True):
 
 def load_train_config(path: Path) -> TrainConfig:
     """
-    Read a training configuration; `strategy` is returned as a path usable from here.
+    Read a training configuration; `strategy` and `node` are returned as paths usable from here.
 
     Raises
     ------
@@ -156,7 +160,8 @@ def load_train_config(path: Path) -> TrainConfig:
         windows_of(config)
     except ConfigError as e:
         raise ConfigError(f"{path}: {e}") from None
-    return msgspec.structs.replace(config, strategy=str(path.parent / config.strategy))
+    node = str(path.parent / config.node) if config.node else ""
+    return msgspec.structs.replace(config, strategy=str(path.parent / config.strategy), node=node)
 
 
 def windows_of(config: TrainConfig) -> Windows:

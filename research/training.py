@@ -31,13 +31,14 @@ from actors.model_folder import (
     load_model,
     manifest_digest,
 )
-from catalog.instruments import interval_ns
-from catalog.reader import data_hash
+from catalog.instruments import interval_ns, load_instruments
+from catalog.reader import data_hash, load_funding
 from research.booster import fit_booster, load_booster
 from research.dataset import CONTEXT, Dataset, kernel_inputs, pool, select, symbol_dataset
 from research.folder_swap import put_in_place, write_beside
 from research.folds import FoldModel, fit_fold, fit_rows
 from research.labels import Floats, Ints
+from research.live_labels import labels_of
 from research.metrics import MEANINGFUL, describe
 from research.onnx_export import (
     SELF_TEST_ROWS,
@@ -105,6 +106,7 @@ def build_dataset(
     """
     step = interval_ns(config.interval)
     end = windows.report[1] if until is None else until
+    labels, specs = labels_of(config, params), load_instruments()
     parts = []
     for symbol in config.symbols:
         start = windows.train[0] - HISTORY_BARS * step
@@ -116,8 +118,10 @@ def build_dataset(
                 step,
                 params=params.for_symbol(symbol),
                 vote=config.dataset,
-                label=config.label,
+                label=labels[symbol],
                 warmup_bars=config.warmup_bars,
+                tick=float(specs[symbol].price_tick) if symbol in specs else None,
+                funding=load_funding(catalog, symbol, start, end),
             )
         except DataError as e:
             raise DataError(f"{catalog}: {symbol} {config.interval}: {e}") from None

@@ -27,6 +27,7 @@ class Condition(StrEnum):
     DATA = "data_unchanged"
     REPRODUCED = "training_reproduced"
     PARITY = "export_parity"
+    LEAKS = "no_leaks"
     FOLD_SIGNALS = "enough_signals_per_fold"
     FOLD_EFFECT = "effect_over_folds"
     STABLE_FOLDS = "stable_over_folds"

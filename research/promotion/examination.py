@@ -19,6 +19,7 @@ from catalog.reader import coverage, data_hash
 from catalog.sample import describe as describe_sample
 from research import trials
 from research.dataset import Dataset
+from research.doubt.pipeline import examine_training
 from research.folds import rows_of
 from research.holdout import consume
 from research.promotion import conditions
@@ -88,6 +89,7 @@ def examine(request: Request) -> Promotion:
     data = build_dataset(config, load_params_file(Path(config.strategy)), request.catalog, windows)
     findings.append(_trained_again(model, config, request.catalog))
     findings.append(_parity(request, model, data))
+    findings.append(_leaks(config, request.catalog))
     findings += _folds(request, config, windows, data)
     ledger = ""
     declared, held = _holdout_ahead(windows, findings)
@@ -144,6 +146,13 @@ def _parity(request: Request, model: LoadedModel, data: Dataset) -> Finding:
     real = real[~np.isinf(real).any(axis=1)]  # the gate refuses those before any model sees them
     graph, text = (request.folder / ONNX).read_bytes(), (request.folder / REFERENCE).read_text(encoding="utf-8")
     return conditions.parity(model, graph, text, real, request.hurdles)
+
+
+def _leaks(config: TrainConfig, catalog: Path) -> Finding:
+    doubts = examine_training(config, catalog)
+    falling = [d for d in doubts if not d.passed]
+    text = "; ".join(f"{d.name}: {d.detail}" for d in falling) or f"{len(doubts)} examinations found none"
+    return Finding(name=Condition.LEAKS, passed=not falling, detail=text, figures={"found": [d.name for d in falling]})
 
 
 def _folds(request: Request, config: TrainConfig, windows: Windows, data: Dataset) -> list[Finding]:

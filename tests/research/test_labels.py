@@ -1,11 +1,13 @@
 """Labels against a plain loop over bars, and the rules a person would check by hand."""
 
+import msgspec
 import numpy as np
 import pytest
 
-from research.labels import LabelConfig, Outcome, SignalBars, label_signals
+from research.labels import LabelConfig, Outcome, Settlements, SignalBars, label_signals
 
 FREE = LabelConfig(horizon_bars=3, slippage=0.0, fee=0.0)
+WORST = LabelConfig(horizon_bars=3, slippage=0.0, fee=0.0, both_hit="stop")
 
 
 def _one(opens, highs, lows, closes, side=1, config=FREE, levels=(1.0, 2.0), atr=1.0):
@@ -18,6 +20,38 @@ def _one(opens, highs, lows, closes, side=1, config=FREE, levels=(1.0, 2.0), atr
 def test_stop_is_checked_before_target_within_a_bar():
     assert _one([10, 10], [10, 13], [10, 8], [10, 12]) == (Outcome.STOP, 1, -1.0, 0)
     assert _one([10, 10], [10, 12], [10, 7], [10, 8], side=-1) == (Outcome.STOP, 1, -1.0, 0)
+
+
+def test_a_bar_that_reaches_both_levels_goes_to_the_nearer_extreme_first_unless_told_the_worst():
+    near_high = ([10, 10], [10, 12], [10, 7], [10, 8])
+    assert _one(*near_high) == (Outcome.TARGET, 1, 2.0, 1)
+    assert _one(*near_high, config=WORST) == (Outcome.STOP, 1, -1.0, 0)
+    assert _one([10, 12.5], [10, 13], [10, 8], [10, 9]) == (Outcome.TARGET, 1, 2.5, 1), "opened beyond the target"
+    # The engine cuts distances to 64 bits: 2,000 units below the open count as 155.
+    opens, highs, lows = [50_000, 50_000], [50_000, 50_600], [50_000, 48_000]
+    assert _one(opens, highs, lows, [50_000, 49_000], levels=(500.0, 500.0))[0] is Outcome.STOP
+
+
+def test_funding_is_charged_while_the_trade_is_open():
+    bars = tuple(np.array(x, dtype=np.float64) for x in ([10, 10, 10], [10, 10.5, 12], [10, 9.5, 10], [10, 10, 11]))
+    closes = np.array([100, 200, 300])
+    # At the entry's own close: not open yet. At 150 and 200: charged. At 250, the bar of the exit: not any more.
+    settlements = Settlements(closes, np.array([100, 150, 200, 250, 300]), np.array([0.5, 0.01, 0.02, 0.5, 0.5]))
+    for side, paid in ((1, 0.3), (-1, 0.0)):
+        signals = SignalBars(np.array([0]), np.array([side]), np.array([1.0]))
+        found = label_signals(bars, signals, (1.0, 2.0), FREE, settlements=settlements)
+        without = label_signals(bars, signals, (1.0, 2.0), FREE)
+        assert found.outcome[0] == (Outcome.TARGET if side > 0 else Outcome.STOP)
+        expected = paid if side > 0 else -0.3
+        assert without.net_r[0] - found.net_r[0] == pytest.approx(expected)
+    timed = label_signals(
+        (bars[0], bars[3] + 0.1, bars[3] - 0.1, bars[3]),
+        SignalBars(np.array([0]), np.array([1]), np.array([5.0])),
+        (1.0, 1.0),
+        msgspec.structs.replace(FREE, horizon_bars=1),
+        settlements=settlements,
+    )
+    assert timed.net_r[0] == pytest.approx(-0.3 / 5), "closed at the close of bar 1, after its settlement"
 
 
 def test_the_signal_bar_itself_is_not_looked_at():
@@ -94,7 +128,9 @@ def test_equals_the_plain_loop(seed):
     at = np.sort(random.choice(count, 80, replace=False))
     side, atr = random.choice([-1, 1], 80), np.round(random.uniform(0.3, 1.2, 80), 1)
     levels = (float(random.choice([1.0, 1.5])), float(random.choice([1.0, 2.0, 4.0])))
-    config = LabelConfig(horizon_bars=int(random.integers(6, 30)), slippage=float(random.choice([0.0, 0.001])))
+    config = LabelConfig(
+        horizon_bars=int(random.integers(6, 30)), slippage=float(random.choice([0.0, 0.001])), both_hit="stop"
+    )
     result = label_signals(bars, SignalBars(at, side, atr), levels, config)
     seen = set()
     for k in range(80):
