@@ -59,7 +59,8 @@ def test_the_commands_people_are_told_of_exist():
     assert {
         "catalog.ingest", "catalog.sample", "node.backtest", "node.demo", "node.journal", "node.live", "node.venue",
         "research.features", "research.promote", "research.train", "research.tune", "research.trials",
-        "research.compare", "research.sizing", "research.doubt", "research.doubt.leaks", "research.doubt.lookahead", "research.doubt.recursive",
+        "research.compare", "research.sizing", "research.doubt",
+        "research.doubt.leaks", "research.doubt.lookahead", "research.doubt.recursive",
     } <= set(COMMANDS)  # fmt: skip
 
 

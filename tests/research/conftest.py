@@ -60,7 +60,7 @@ def market_catalog_fixture(tmp_path_factory):
 @pytest.fixture(name="edge_catalog", scope="session")
 def edge_catalog_fixture(tmp_path_factory):
     """Return the same market, but prices drift the way funding points."""
-    return _build(tmp_path_factory, 0.0012)
+    return _build(tmp_path_factory, 0.0007)
 
 
 def _build(tmp_path_factory, edge):
