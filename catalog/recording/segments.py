@@ -118,6 +118,12 @@ def closed(root: Path) -> list[Path]:
     return sorted((root / FOLDER).glob(f"*{CLOSED}"))
 
 
+def segments(root: Path) -> list[Path]:
+    """Return all segments, the one being written too, oldest first."""
+    found = [*(root / FOLDER).glob(f"*{OPEN}"), *closed(root)]
+    return sorted(found, key=lambda file: file.stem)
+
+
 def seal(root: Path) -> None:
     """Close what a killed recorder left open; the caller holds :class:`RecorderLock`."""
     for file in sorted((root / FOLDER).glob(f"*{OPEN}")):

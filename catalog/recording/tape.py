@@ -17,7 +17,7 @@ from catalog.raw import days as raw_days
 from catalog.raw.days import DAY_NS, Change, Day, DayWriter, describe
 from catalog.raw.writer import put_rows
 from catalog.recording.rows import rows_of
-from catalog.recording.segments import Entry, Reading, closed
+from catalog.recording.segments import Entry, Reading, closed, segments
 from strategies.errors import DataError
 
 FOLDER = "tape"
@@ -53,7 +53,7 @@ def days(root: Path, start_ns: int | None = None, end_ns: int | None = None) -> 
 
 def entries(root: Path, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[Entry]:
     """
-    Yield what was heard in ``[start, end)`` of arrival, UTC ns, in order; merged or not.
+    Yield what was heard in ``[start, end)`` of arrival, UTC ns, in order; merged, closed or being written.
 
     Raises
     ------
@@ -62,17 +62,28 @@ def entries(root: Path, start_ns: int | None = None, end_ns: int | None = None) 
 
     """
     newest = 0
-    for day in days(root, start_ns, end_ns):
-        for table in _batches(day.path):
-            for entry in _entries(table):
+    while True:
+        try:
+            for entry in _from(root, newest, start_ns, end_ns):
                 newest = entry.sequence
                 if (start_ns is None or entry.ts_init >= start_ns) and (end_ns is None or entry.ts_init < end_ns):
                     yield entry
-    for file in closed(root):
+        except FileNotFoundError:  # merged between the listing and the opening: it is on the tape now
+            continue
+        return
+
+
+def _from(root: Path, newest: int, start_ns: int | None, end_ns: int | None) -> Iterator[Entry]:
+    for day in days(root, start_ns, end_ns):
+        for table in _batches(day.path):
+            for entry in _entries(table):
+                if entry.sequence > newest:
+                    newest = entry.sequence
+                    yield entry
+    for file in segments(root):
         for entry in Reading(file):
-            if entry.sequence <= newest:
-                continue
-            if (start_ns is None or entry.ts_init >= start_ns) and (end_ns is None or entry.ts_init < end_ns):
+            if entry.sequence > newest:
+                newest = entry.sequence
                 yield entry
 
 
@@ -213,6 +224,8 @@ def _batches(file: Path) -> Iterator[pa.Table]:
         with pq.ParquetFile(file) as parquet:
             for batch in parquet.iter_batches(_BATCH):
                 yield pa.Table.from_batches([batch], SCHEMA)
+    except FileNotFoundError:
+        raise
     except (OSError, pa.ArrowInvalid) as e:
         raise DataError(f"{file}: damaged: {e}; restore it from a backup or remove it") from None
 

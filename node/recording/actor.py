@@ -26,7 +26,7 @@ from nautilus_trader.model.identifiers import ClientId, InstrumentId
 from catalog.recording import tape
 from catalog.recording.events import events_of
 from catalog.recording.rows import FUNDING, INTEREST, RATIO_FIELDS, RATIOS
-from catalog.recording.segments import MOST_EVENTS, Entry, RecorderLock, SegmentWriter, seal
+from catalog.recording.segments import MOST_EVENTS, Entry, RecorderLock, SegmentWriter, closed, seal
 from catalog.types import CUSTOM
 from node.binance.data import FRAMES_TOPIC, MarketFrame
 from node.binance.incidents import publish_incident
@@ -243,7 +243,11 @@ class MarketRecorder(Actor):
 
     def _merge_later(self) -> None:
         """Merge what is closed, in a process of its own and out of everybody's way; runs on either thread."""
-        if not self.config.merge or (self._merging is not None and self._merging.poll() is None):
+        if (
+            not self.config.merge
+            or not closed(self._root)
+            or (self._merging is not None and self._merging.poll() is None)
+        ):
             return
         command = [sys.executable, "-m", "catalog.recorded", "merge", "--gently", "--root", str(self._root)]
         command += ["--raw", self.config.raw] if self.config.raw else ["--no-raw"]

@@ -137,10 +137,21 @@ def test_a_segment_left_open_is_sealed(tmp_path: Path) -> None:
     written = write(tmp_path, 5)
     (file,) = closed(tmp_path)
     file.rename(file.with_suffix(".open"))
-    assert list(tape.entries(tmp_path)) == []
+    assert tape.merge(tmp_path, None).segments == 0, "what is being written is not merged"
+    assert list(tape.entries(tmp_path)) == written
     seal(tmp_path)
     assert [f.suffix for f in (tmp_path / FOLDER).iterdir()] == [CLOSED]
     assert list(tape.entries(tmp_path)) == written
+
+
+def test_reading_while_a_recorder_writes_and_another_process_merges(tmp_path: Path) -> None:
+    """Whatever is merged meanwhile, a reader sees every record once and in order."""
+    written = write(tmp_path, 200, segment_bytes=1_500)
+    reading = tape.entries(tmp_path)
+    seen = [next(reading) for _ in range(30)]
+    tape.merge(tmp_path, None)
+    seen += reading
+    assert seen == written
 
 
 def test_rows_of_every_stream(tmp_path: Path) -> None:
