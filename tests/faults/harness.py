@@ -33,6 +33,8 @@ type Books = dict[str, Any]
 
 NAKED_LIMIT_SECS = 5.0
 PATIENCE_SECS = 60.0
+REFUSED_SECS = 10.0
+"""How long the venue may refuse connections before that is an error."""
 REJECTED = "nothing rejected"
 FIRST_DAY = date(2025, 9, 8)
 _MONEY = Decimal("0.00000001")
@@ -235,13 +237,20 @@ class Run:
     def _call(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         assert self.venue is not None
         data = None if body is None else json.dumps(body)
-        connection = http.client.HTTPConnection(self.venue.url.removeprefix("http://"), timeout=30)
-        try:
-            connection.request("GET" if data is None else "POST", f"/argonaut/{path}", data)
-            answer = connection.getresponse()
-            text = answer.read()
-        finally:
-            connection.close()
+        deadline = time.monotonic() + REFUSED_SECS
+        while True:
+            connection = http.client.HTTPConnection(self.venue.url.removeprefix("http://"), timeout=30)
+            try:
+                connection.request("GET" if data is None else "POST", f"/argonaut/{path}", data)
+                answer = connection.getresponse()
+                text = answer.read()
+                break
+            except ConnectionRefusedError:  # a scenario may shut the door on everybody for a while
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+            finally:
+                connection.close()
         assert answer.status == 200, f"{body}: {text.decode()}"
         found = json.loads(text)
         assert isinstance(found, dict)
