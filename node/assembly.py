@@ -396,6 +396,9 @@ def trading_node_config(
             graceful_shutdown_on_exception=True,
         ),
         exec_engine=LiveExecEngineConfig(
+            # Redis may have died and come back without what was written before: orders that are filled there without
+            # their position would hide a real one from reconciliation. A start reads venue and journal, nothing else.
+            load_cache=False,
             reconciliation=True,
             reconciliation_lookback_mins=None,
             reconciliation_instrument_ids=[instrument_id(s) for s in config.symbols],

@@ -34,6 +34,19 @@ def session_report(venue: Venue) -> Json:
     }
 
 
+def open_report(venue: Venue) -> Json:
+    """Return what ``GET /argonaut/open`` answers: the part of the books that is now, without history."""
+    books, instruments = venue.books, venue.instruments
+    return {
+        **session_report(venue),
+        "positions": {p.symbol: position_report(venue, p) for p in books.positions.values()},
+        "hedge_positions": [position_report(venue, p) for p in books.legs.values() if p.quantity],
+        "open_orders": [order_report(o, instruments[o.symbol]) for o in books.open_orders.values()],
+        "open_algo_orders": [algo_report(a, instruments[a.symbol]) for a in books.open_algos.values()],
+        "counters": dict(books.counters),
+    }
+
+
 def books_report(venue: Venue) -> Json:
     """Return what ``GET /argonaut/books`` answers: decimals as strings, prices and sizes with the exchange's digits."""
     books, account, instruments = venue.books, venue.engine.account, venue.instruments

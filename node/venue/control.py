@@ -1,7 +1,8 @@
 """
 The control door under ``/argonaut``: books for assertions, replay control, faults. No signature; loopback only.
 
-``GET books`` and ``GET session`` report; ``GET log?after=N`` returns the requests and user events after number N;
+``GET books`` (everything), ``GET open`` (what is open now) and ``GET session`` report;
+``GET log?after=N`` returns the requests and user events after number N;
 ``/replay`` is the node's WebSocket. A stream opened with ``&observer=true`` sees everything and holds no barrier up.
 
 Actions of ``POST /argonaut/control`` (JSON ``{"action": ..., ...}``; the answer is the session, or 400 with a reason):
@@ -40,7 +41,7 @@ import msgspec
 from aiohttp import web
 
 from node.venue import rest_orders, rest_settings
-from node.venue.audit import books_report, session_report
+from node.venue.audit import books_report, open_report, session_report
 from node.venue.errors import ApiError
 from node.venue.faults import EventFault, ResponseFault, drop
 from node.venue.interventions import ACTIONS as INTERVENTIONS
@@ -68,6 +69,10 @@ def add_routes(app: web.Application, venue: Venue) -> None:
         _check_loopback(request)
         return _json(books_report(venue))
 
+    async def opened(request: web.Request) -> web.Response:
+        _check_loopback(request)
+        return _json(open_report(venue))
+
     async def session(request: web.Request) -> web.Response:
         _check_loopback(request)
         return _json(session_report(venue))
@@ -88,6 +93,7 @@ def add_routes(app: web.Application, venue: Venue) -> None:
         return _json(session_report(venue))
 
     app.router.add_get("/argonaut/books", books)
+    app.router.add_get("/argonaut/open", opened)
     app.router.add_get("/argonaut/session", session)
     app.router.add_get("/argonaut/log", log)
     app.router.add_post("/argonaut/control", control)

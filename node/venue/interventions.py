@@ -9,6 +9,7 @@ from node.venue import rest_settings
 from node.venue.books import money
 from node.venue.faults import KlineFault
 from node.venue.hub import Connection
+from node.venue.params import Params
 from node.venue.venue import Venue
 from strategies.errors import ConfigError
 from strategies.yaml_config import convert
@@ -130,6 +131,13 @@ def margin_type(venue: Venue, body: Body) -> None:
     rest_settings.set_margin_type(venue, _symbol(venue, body), kind)
 
 
+def position_mode(venue: Venue, body: Body) -> None:
+    """Let a human switch to ``hedge`` mode or back; only without orders and positions, as at the exchange."""
+    wanted = bool(body["hedge"])
+    if wanted != venue.books.hedge:
+        rest_settings.change_position_mode(venue, Params.of({"dualSidePosition": str(wanted).lower()}))
+
+
 def transfer(venue: Venue, body: Body) -> None:
     """Move ``amount`` USDT into (positive) or out of the futures wallet by a human's hand."""
     amount = money(Decimal(str(body["amount"])))
@@ -182,6 +190,7 @@ ACTIONS: dict[str, Callable[[Venue, Body], Any]] = {
     "adl": deleverage,
     "funding": funding,
     "margin_type": margin_type,
+    "position_mode": position_mode,
     "transfer": transfer,
     "permissions": permissions,
     "limits": limits,

@@ -77,7 +77,8 @@ class ForkServer:
     def __init__(self) -> None:
         environ = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.fork_server"],
+            # Threads of a numerical library, idle since the import, are no danger to a fork: not worth a warning each.
+            [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "tests.faults.fork_server"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -142,7 +143,7 @@ def _fork(question: dict[str, Any]) -> int:
         for target, wanted in ((0, nothing), (1, output), (2, output)):
             os.dup2(wanted, target)
         os.environ.pop("OMP_NUM_THREADS", None)
-        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115, PTH123 - for life
+        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115 - for life
         sys.argv = [question["module"], *question["arguments"]]
         try:
             runpy.run_module(question["module"], run_name="__main__", alter_sys=True)

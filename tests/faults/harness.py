@@ -23,46 +23,69 @@ from typing import Any, Self
 
 import yaml
 
-from node.venue.audit import protection_gaps
-from strategies.order_ids import Leg, decode
+from strategies.order_ids import Leg
+from tests.faults.fork_server import Forked, ForkServer
+from tests.faults.redis_server import RedisServer
+from tests.faults.verdicts import (
+    REJECTED,
+    Books,
+    breaches,
+    covered,
+    differences,
+    leg_orders,
+    live_stops,
+    naked_seconds,
+    net,
+    orphans,
+    told,
+)
 from tests.live.conftest import ROOT, Demo, VenueProcess
 
-__all__ = ["ROOT", "Books", "Run", "differences"]
+__all__ = [
+    "REJECTED",
+    "ROOT",
+    "Books",
+    "Run",
+    "covered",
+    "differences",
+    "leg_orders",
+    "live_stops",
+    "naked_seconds",
+    "net",
+    "orphans",
+]
 
-type Books = dict[str, Any]
-
-NAKED_LIMIT_SECS = 5.0
 PATIENCE_SECS = 60.0
 REFUSED_SECS = 10.0
 """How long the venue may refuse connections before that is an error."""
-REJECTED = "nothing rejected"
+SETTLE_SECS = 15.0
+"""How long journal and heartbeat may take to show what the venue shows."""
 FIRST_DAY = date(2025, 9, 8)
-_MONEY = Decimal("0.00000001")
 
 
-def net(books: Books) -> dict[str, Decimal]:
-    """Signed position by symbol, flat ones left out."""
-    found = {s: Decimal(p["quantity"]) for s, p in books["positions"].items()}
-    return {s: q for s, q in found.items() if q}
+class ForkedVenue:
+    """``python -m node.venue`` as a fork; the same few things as :class:`VenueProcess`."""
 
+    def __init__(self, demo: Demo, forks: ForkServer, *options: str) -> None:
+        output = demo.directory / "venue.log"
+        output.unlink(missing_ok=True)
+        self._process = forks.start("node.venue", ["--config", str(demo.venue), *options], output)
+        deadline = time.monotonic() + PATIENCE_SECS
+        while not (text := output.read_text() if output.exists() else "").endswith("\n"):
+            assert self._process.poll() is None, f"the venue ended: {text}"
+            assert time.monotonic() < deadline, f"the venue did not start: {text}"
+            time.sleep(0.01)
+        self.url: str = json.loads(text.splitlines()[0])["http"]
 
-def live_stops(books: Books, symbol: str) -> list[dict[str, Any]]:
-    """Armed stop orders of a symbol, whoever placed them."""
-    return [a for a in books["open_algo_orders"] if a["symbol"] == symbol and a["type"] == "STOP_MARKET"]
+    def stop(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait(10)
 
-
-def leg_orders(books: Books, leg: Leg) -> list[dict[str, Any]]:
-    """Plain orders of ours with that leg, filled or not."""
-    tags = ((o, decode(o["client_order_id"])) for o in books["orders"] if not o["algo_id"])
-    return [o for o, tag in tags if tag is not None and tag.leg is leg]
-
-
-def covered(books: Books, symbol: str) -> bool:
-    """Whether stops that would close it rest for the whole position."""
-    size = net(books).get(symbol, Decimal(0))
-    closing = "SELL" if size > 0 else "BUY"
-    stops = [a for a in live_stops(books, symbol) if a["side"] == closing]
-    return any(a["close_position"] for a in stops) or sum(Decimal(a["quantity"]) for a in stops) >= abs(size)
+    def kill(self) -> None:
+        """kill -9."""
+        self._process.kill()
+        self._process.wait(10)
 
 
 @dataclass
@@ -78,6 +101,8 @@ class Run:
         Catalog.
     seed : int
         Decides the window and which position is disturbed.
+    forks : ForkServer or None
+        Starts venue and node as forks; None: as processes that import everything, as in production.
     symbol : str
         Symbol of the position found last.
 
@@ -86,17 +111,23 @@ class Run:
     directory: Path
     market: Path
     seed: int
+    forks: ForkServer | None = None
     symbol: str = ""
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
         self.demo = Demo(self.directory, self.market)
+        self.redis: RedisServer | None = None
+        self.node_extra: dict[str, Any] = {}
+        self.keep_books = False
+        self.port = 0
+        self.since_ms = 0.0
         self.starts: list[float] = []
         self.down: list[tuple[float, float]] = []
         self._down_since: float | None = None
-        self.node: subprocess.Popen[bytes] | None = None
-        self.venue: VenueProcess | None = None
-        self._module = [sys.executable, "-m", "node.live"]
+        self.node: subprocess.Popen[bytes] | Forked | None = None
+        self.venue: VenueProcess | ForkedVenue | None = None
+        self._module: list[str] | None = None
         self._log = (self.directory / "node.log").open("ab")
 
     # -- life ----------------------------------------------------------------------------------------------------------
@@ -111,30 +142,37 @@ class Run:
         module: list[str] | None = None,
     ) -> Self:
         """Start the venue, paused, and the first node; `venue` and `node` replace keys, `module` the node's command."""
-        self._module = module or self._module
+        self._module = module
         first = first or FIRST_DAY + timedelta(days=self.seed % 10)
         self.demo.write(start=str(first), end=str(first + timedelta(days=days)))
         _override(self.demo.venue, venue or {})
-        _override(self.demo.config, node or {})
-        self.venue = VenueProcess(self.demo)
+        _override(self.demo.config, {**(node or {}), **self.node_extra})
+        self.start_venue()
         self.control("pause")
         self.start_node()
         return self
+
+    def start_venue(self) -> None:
+        """Start the venue; the one after a kill finds its books again if the run keeps them (`keep_books`)."""
+        options = ["--state", str(self.directory / "venue.json")] if self.keep_books else []
+        options += ["--port", str(self.port)] if self.port else []
+        if self.forks is not None:
+            self.venue = ForkedVenue(self.demo, self.forks, *options)
+        else:
+            self.venue = VenueProcess(self.demo, *options)
+        self.port = int(self.venue.url.rpartition(":")[2])
 
     def start_node(self, *, wait: bool = True) -> None:
         """Start a node and wait until its replay plugin is ready."""
         assert self.venue is not None
         self.starts.append(time.time())
-        self.node = subprocess.Popen(
-            [
-                *self._module,
-                *("--config", str(self.demo.config), "--venue-url", self.venue_url),
-                *("--json", str(self.directory / "live.json")),
-            ],
-            cwd=ROOT,
-            stdout=self._log,
-            stderr=self._log,
-        )
+        options = ["--config", str(self.demo.config), "--venue-url", self.venue_url]
+        options += ["--json", str(self.directory / "live.json")]
+        if self.forks is not None and self._module is None:
+            self.node = self.forks.start("node.live", options, self.directory / "node.log")
+        else:
+            module = self._module or [sys.executable, "-m", "node.live"]
+            self.node = subprocess.Popen([*module, *options], cwd=ROOT, stdout=self._log, stderr=self._log)
         if wait:
             self.until(lambda s: bool(s["node"]), what="node.live to be ready", path="session")
             if self._down_since is not None:
@@ -160,10 +198,39 @@ class Run:
         self.node.wait()
         self.until(lambda s: not s["node"], what="the venue to notice", path="session")
 
+    def crash_venue(self) -> None:
+        """Kill the venue with SIGKILL; the node must end too, and not with code 0."""
+        assert isinstance(self.venue, ForkedVenue), "only a forked venue is killed"
+        assert self.node is not None
+        assert self.venue is not None
+        self._down_since = self._down_since or time.time()
+        self.venue.kill()
+        # The replay ends with the venue, so this node ends by itself; live, it would wait for the venue to come back.
+        assert self.node.wait(PATIENCE_SECS) != 0, "the node took the end of the venue for a good end"
+
     def restart(self) -> None:
         """Kill -9 and start again."""
         self.kill()
         self.start_node()
+
+    def begin(self, name: str) -> None:
+        """Begin a scenario on a run that may have seen others: everything is judged from here on."""
+        self.random = random.Random(f"{self.seed} {name}")
+        self.symbol = ""
+        # One millisecond later than anything the scenario before has done.
+        time.sleep(0.002)
+        self.since_ms = time.time() * 1000
+
+    def judge(self, tolerated: frozenset[str], wanted: tuple[str, ...]) -> list[str]:
+        """Return every breach since :meth:`begin` that does not go away while journal and heartbeat catch up."""
+        deadline = time.monotonic() + SETTLE_SECS
+        while True:
+            found = breaches(self, self.books(), self.since_ms, tolerated)
+            incidents = told(self, self.since_ms)
+            found += [f"not told: {code}" for code in wanted if code not in incidents]
+            if not found or time.monotonic() > deadline:
+                return found
+            time.sleep(0.1)
 
     def finish(self) -> dict[str, Any]:
         """Stop the node as a service manager does; return its summary."""
@@ -183,6 +250,8 @@ class Run:
             self.node.wait()
         if self.venue is not None:
             self.venue.stop()
+        if self.redis is not None:
+            self.redis.kill()
         self._log.close()
 
     def log_tail(self) -> str:
@@ -219,6 +288,13 @@ class Run:
                 )
             time.sleep(0.02)
 
+    def until_told(self, code: str, secs: float) -> None:
+        """Wait until the journal holds an incident of this scenario."""
+        deadline = time.monotonic() + secs
+        while code not in told(self, self.since_ms):
+            assert time.monotonic() < deadline, f"seed {self.seed}: {code} was not told: {self.log_tail()}"
+            time.sleep(0.05)
+
     def step(self, count: int = 1) -> None:
         """Replay `count` time steps and hold."""
         self.control("step", count=count)
@@ -245,7 +321,7 @@ class Run:
                 answer = connection.getresponse()
                 text = answer.read()
                 break
-            except ConnectionRefusedError:  # a scenario may shut the door on everybody for a while
+            except (ConnectionRefusedError, ConnectionResetError):  # a scenario shut the door, and reset who waited
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
@@ -294,87 +370,6 @@ class Run:
     def size(self) -> Decimal:
         """Signed size of the position at the venue."""
         return net(self.books()).get(self.symbol, Decimal(0))
-
-
-def differences(run: Run, books: Books, summary: dict[str, Any], tolerated: frozenset[str]) -> list[str]:
-    """
-    Return every breach of an invariant, judged on the venue's books.
-
-    `tolerated` names the node's own checks that a scenario breaks by design, e.g. ``nothing rejected``.
-    """
-    found = [*_naked(run, books), *_doubles(books), *orphans(books), *_journal(books, summary)]
-    theirs = {s: str(q) for s, q in net(books).items()}
-    ours = {s: q for s, q in summary["positions"].items() if Decimal(q)}
-    if {s: Decimal(q) for s, q in ours.items()} != net(books):
-        found.append(f"2: node holds {ours}, venue {theirs}")
-    refused = [r for r in books["rejects"] if r["endpoint"] in ("POST /fapi/v1/order", "POST /fapi/v1/algoOrder")]
-    if REJECTED not in tolerated:  # a look-up that finds nothing, or a cancel that comes too late, is no defect here
-        found += [f"refused: {r['endpoint']} {r['client_id']}: {r['code']} {r['message']}" for r in refused]
-    found += [
-        f"node's own check: {c['name']}: {c['detail']}"
-        for c in summary["checks"]
-        if not c["passed"] and c["name"] not in {*tolerated, REJECTED} and not c["name"].startswith("never naked")
-    ]
-    return found
-
-
-def naked_seconds(run: Run, books: Books) -> float:
-    """Return the longest stretch without a full stop, not counting the time no node ran."""
-    worst = 0.0
-    for gap in protection_gaps(books):
-        begin, end = gap.start_ms / 1000, gap.end_ms / 1000
-        down = sum(max(0.0, min(end, b) - max(begin, a)) for a, b in run.down)
-        worst = max(worst, end - begin - down)
-    return worst
-
-
-def _naked(run: Run, books: Books) -> list[str]:
-    found = [f"1: {g.symbol} {g.naked} has no stop" for g in protection_gaps(books) if g.open]
-    worst = naked_seconds(run, books)
-    return found + ([f"1: naked for {worst:.1f} s"] if worst > NAKED_LIMIT_SECS else [])
-
-
-def _doubles(books: Books) -> list[str]:
-    ids = Counter(o["client_order_id"] for o in books["orders"] if not o["algo_id"])
-    ids += Counter(a["client_algo_id"] for a in books["algo_orders"])
-    found = [f"3: {i} reached the books {n} times" for i, n in ids.items() if n > 1]
-    entries = Counter(
-        (o["symbol"], tag.cycle)
-        for o in leg_orders(books, Leg.ENTRY)
-        if (tag := decode(o["client_order_id"])) is not None and Decimal(o["executed"])
-    )
-    return found + [f"3: {n} entries executed for one signal of {key}" for key, n in entries.items() if n > 1]
-
-
-def orphans(books: Books) -> list[str]:
-    """Orders of ours that rest in a symbol without a position."""
-    held = net(books)
-    resting = [(o["symbol"], o["client_order_id"]) for o in books["open_orders"]]
-    resting += [(a["symbol"], a["client_algo_id"]) for a in books["open_algo_orders"]]
-    return [f"2: {i} rests without a position" for s, i in resting if s not in held and decode(i) is not None]
-
-
-def _journal(books: Books, summary: dict[str, Any]) -> list[str]:
-    ours = {f["id"]: f for f in summary["fills"]}
-    theirs = {f"{f['symbol']}/{f['trade_id']}": f for f in books["fills"]}
-    found = [f"8: fill {i} is not in the journal" for i in theirs.keys() - ours.keys()]
-    found += [f"8: fill {i} of the journal never happened" for i in ours.keys() - theirs.keys()]
-    for key in ours.keys() & theirs.keys():
-        if Decimal(ours[key]["fee"]) != Decimal(theirs[key]["commission"]):
-            found.append(
-                f"8: fee of {key}: {ours[key]['fee']} in the journal, {theirs[key]['commission']} at the venue"
-            )
-    cash = sum(
-        (-1 if f["side"] == "BUY" else 1) * Decimal(f["quantity"]) * Decimal(f["price"]) - Decimal(f["fee"])
-        for f in ours.values()
-    )
-    cost = sum(Decimal(p["quantity"]) * Decimal(p["entry_price"]) for p in books["positions"].values())
-    other = Decimal(books["funding_total"]) + Decimal(books["insurance"])
-    off = Decimal(books["start_balance"]) + cash + cost + other - Decimal(books["wallet"])
-    # Averaged entry prices have no last digit: half of the wallet's last digit per fill is the best there can be.
-    if abs(off) > _MONEY * (1 + len(ours)):
-        found.append(f"8: the journal's fills explain the wallet only to {off}")
-    return found
 
 
 def _override(file: Path, changes: dict[str, Any]) -> None:

@@ -129,7 +129,7 @@ class Soak:
             self._stop_hit()
         began = time.time()
         run.start_node()
-        run.until(_in_order, what="protection after a restart", secs=_SETTLE_SECS)
+        run.until(_in_order, what="protection after a restart", path="open", secs=_SETTLE_SECS)
         late = [g for g in harness.protection_gaps(run.books()) if g.start_ms / 1000 < began < g.end_ms / 1000]
         self.restart_secs = max(self.restart_secs, *(g.end_ms / 1000 - began for g in late), 0.0)
 
@@ -228,7 +228,7 @@ class Soak:
     # -- judgement -----------------------------------------------------------------------------------------------------
 
     def _settled(self, what: str) -> None:
-        self.run.until(_in_order, what=f"order after {what} ({dict(self.done)})", secs=_SETTLE_SECS)
+        self.run.until(_in_order, path="open", what=f"order after {what} ({dict(self.done)})", secs=_SETTLE_SECS)
 
     def _report(self, seconds: float) -> Report:
         run = self.run

@@ -16,13 +16,13 @@ FIRST, DAYS = date(2025, 4, 1), 180
 """Nearly the whole sample: 17 000 time steps, of which a cycle takes about ten."""
 
 
-VENUE = {"execution": {"depth": "bar_quarter"}, "account": {"balance": 10_000_000}}
+VENUE = {"execution": {"depth": "bar_quarter"}, "account": {"balance": 4_000_000}}
 NODE = {
     "audit": {"in_replay": True, "interval_secs": 2.0},
-    "backtest": {"balance": 10_000_000},
+    "backtest": {"balance": 4_000_000},
     "risk": {"limits": {"max_order_notional": 20_000_000, "max_total_notional": 60_000_000}},
 }
-"""Enough money that entries and stops take more than one price offers: they fill in parts."""
+"""Enough money that some entries and stops take more than one price offers and fill in parts, yet below the largest order."""
 BRIEF, FULL = 10, 200
 
 

@@ -82,9 +82,12 @@ def demo(tmp_path: Path, market: Path) -> Demo:
 class VenueProcess:
     """``python -m node.venue`` as a process of its own, so that its books outlive the node."""
 
-    def __init__(self, demo: Demo) -> None:
+    def __init__(self, demo: Demo, *options: str) -> None:
         self._process = subprocess.Popen(
-            demo.command("node.venue", "--config", str(demo.venue)), cwd=ROOT, stdout=subprocess.PIPE, text=True
+            demo.command("node.venue", "--config", str(demo.venue), *options),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self._process.stdout is not None
         ready = json.loads(self._process.stdout.readline())
@@ -94,6 +97,11 @@ class VenueProcess:
     def stop(self) -> None:
         """End it."""
         self._process.terminate()
+        self._process.wait(10)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._process.kill()
         self._process.wait(10)
 
 

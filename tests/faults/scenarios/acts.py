@@ -1,0 +1,294 @@
+"""The moves scenarios are made of."""
+
+import time
+from decimal import Decimal
+from typing import Any
+
+from tests.faults.harness import Books, Run, covered, live_stops, net, orphans
+from tests.faults.redis_server import RedisServer
+from tests.faults.scenarios.scenario import Act
+
+ENTRY = {"method": "POST", "path": "/fapi/v1/order$"}
+STOP = {"method": "POST", "path": "/fapi/v1/algoOrder$"}
+UNANSWERED: dict[str, dict[str, Any]] = {
+    "503 -1007": {"mode": "execute_then_fail", "status": 503, "code": -1007, "message": "Timeout waiting for response"},
+    "504 html": {"mode": "execute_then_fail", "status": 504, "code": 0, "message": "<html>gateway</html>"},
+    "reset": {"mode": "execute_then_close"},
+}
+"""Executed, and the answer says nothing."""
+
+
+def in_order(books: Books) -> bool:
+    """Every position covered, nothing of ours resting in a flat symbol."""
+    return all(covered(books, s) for s in net(books)) and not orphans(books)
+
+
+def control(action: str, **body: Any) -> Act:
+    """Send a control action."""
+    return lambda run: void(run.control(action, **body))
+
+
+def fault(where: dict[str, str], **what: Any) -> Act:
+    """Arm a fault of the next matching answers."""
+    return control("fault", **where, **what)
+
+
+def position(run: Run) -> None:
+    """Go on to a protected position."""
+    run.to_position()
+
+
+def entry(run: Run) -> None:
+    """Go on until an entry has been sent."""
+    run.to_entry()
+
+
+def step(count: int) -> Act:
+    """Replay some bars."""
+    return lambda run: run.step(count)
+
+
+def stop_hit(*, gap: bool = False) -> Act:
+    """Move the price through the stop and wait until the venue has closed the position."""
+
+    def act(run: Run) -> None:
+        run.trigger_stop(gap=gap)
+        run.until(lambda b: run.symbol not in net(b), what="the stop to close the position")
+
+    return act
+
+
+def streams_back(run: Run) -> None:
+    """Let streams in again and wait until the node is on both."""
+    run.control("accept")
+    run.until(
+        lambda s: bool(s["user_connections"] and s["market_connections"]), what="streams", path="session", secs=40
+    )
+
+
+def protected(run: Run) -> None:
+    """Wait until every position at the venue is covered in full."""
+    run.until(lambda b: all(covered(b, s) for s in net(b)), what="all positions protected", secs=20)
+
+
+def no_orders_of_the_flat(run: Run) -> None:
+    """Wait until nothing of ours rests in a flat symbol."""
+    run.until(lambda b: not orphans(b), what="orphans to be cancelled", secs=20)
+
+
+def human(side: str, multiple: str, *, reduce_only: bool = False) -> Act:
+    """Trade by hand: ``with`` or ``against`` the position, a multiple of its size."""
+
+    def act(run: Run) -> None:
+        size = run.size
+        buys = (size > 0) == (side == "with")
+        quantity = abs(size) * Decimal(multiple)
+        run.human(
+            side="BUY" if buys else "SELL",
+            quantity=str(quantity.quantize(size)),
+            **({"reduceOnly": "true"} if reduce_only else {}),
+        )
+
+    return act
+
+
+def human_cancels_the_stop(run: Run) -> None:
+    """Cancel the stop by hand; another must come."""
+    stop = live_stops(run.books(), run.symbol)[0]
+    run.control("cancel", algo_id=stop["algo_id"])
+    run.until(
+        lambda b: any(s["algo_id"] != stop["algo_id"] for s in live_stops(b, run.symbol)), what="a new stop", secs=20
+    )
+
+
+def flat(run: Run) -> None:
+    """Assert that the symbol of the scenario is flat."""
+    run.until(lambda b: run.symbol not in net(b), what=f"{run.symbol} flat", secs=20)
+
+
+def restart(run: Run) -> None:
+    """kill -9 and start again."""
+    run.restart()
+
+
+def down(*acts: Act) -> Act:
+    """kill -9, do something while no node runs, start again."""
+
+    def act(run: Run) -> None:
+        run.kill()
+        for inner in acts:
+            inner(run)
+        run.start_node()
+
+    return act
+
+
+def freeze(secs: float) -> Act:
+    """Freeze the venue in the middle of a stop-out; sockets stay up."""
+
+    def act(run: Run) -> None:
+        run.control("freeze", secs=secs)
+        run.trigger_stop(gap=True)
+        run.until(lambda b: run.symbol not in net(b), what="the stop to close the position")
+
+    return act
+
+
+def refuses_to_start(where: dict[str, str], **what: Any) -> Act:
+    """The next start must fail loudly, and the one after it must work."""
+
+    def act(run: Run) -> None:
+        run.kill()
+        run.control("fault", **where, times=10_000, **what)
+        run.start_node(wait=False)
+        assert run.node is not None
+        assert run.node.wait(120) != 0, f"seed {run.seed}: exit code 0 without having started"
+        run.control("clear_faults")
+        run.start_node()
+
+    return act
+
+
+def change_leverage(run: Run) -> None:
+    """Change the leverage of the position's symbol by hand."""
+    run.control("leverage", symbol=run.symbol, leverage=7)
+
+
+def void(_: Books) -> None:
+    """Drop a result."""
+
+
+def venue_dies(*acts: Act) -> Act:
+    """kill -9 the venue under a running node, do something, start it again with its books, and the node after it."""
+
+    def act(run: Run) -> None:
+        run.crash_venue()
+        for inner in acts:
+            inner(run)
+        run.start_venue()
+        run.control("pause")
+        run.start_node()
+
+    return act
+
+
+def keep_books(run: Run) -> None:
+    """Let the venue write its books to a file."""
+    run.keep_books = True
+
+
+def told_soon(code: str, secs: float = 20.0) -> Act:
+    """Wait until the node has recorded an incident."""
+    return lambda run: run.until_told(code, secs)
+
+
+def nothing_new(count: int) -> Act:
+    """Replay some bars in which the node must open nothing."""
+
+    def act(run: Run) -> None:
+        before = run.requests()["POST /fapi/v1/order"]
+        run.step(count)
+        assert run.requests()["POST /fapi/v1/order"] == before, f"seed {run.seed}: an entry was sent"
+
+    return act
+
+
+def symbol_control(action: str, **body: Any) -> Act:
+    """Send a control action about the symbol of the position."""
+    return lambda run: void(run.control(action, symbol=run.symbol, **body))
+
+
+def human_stop(run: Run) -> None:
+    """Replace our stop by a person's own for the whole position: it covers, so ours need not come back."""
+    stop = live_stops(run.books(), run.symbol)[0]
+    params = {"symbol": run.symbol, "side": stop["side"], "type": "STOP_MARKET", "triggerPrice": stop["trigger_price"]}
+    run.control("algo_order", params={**params, "quantity": stop["quantity"], "reduceOnly": "true"})
+    run.until(lambda b: len(live_stops(b, run.symbol)) > 1, what="the person's stop")
+    run.control("cancel", algo_id=stop["algo_id"])
+
+
+def cancel_all_of_ours(run: Run) -> None:
+    """Cancel stop and target by hand, as the button "cancel all" does."""
+    for order in [a for a in run.books()["open_algo_orders"] if a["symbol"] == run.symbol]:
+        run.control("cancel", algo_id=order["algo_id"])
+
+
+def pause_secs(secs: float) -> Act:
+    """Let wall time pass: an outage has a length."""
+    return lambda _run: time.sleep(secs)
+
+
+def close_everything(run: Run) -> None:
+    """Close every position and cancel every order by hand."""
+    for symbol, size in net(run.books()).items():
+        side = "SELL" if size > 0 else "BUY"
+        run.control("order", params={"symbol": symbol, "type": "MARKET", "side": side, "quantity": str(abs(size))})
+    for order in run.books()["open_algo_orders"]:
+        run.control("cancel", algo_id=order["algo_id"])
+
+
+def refused_start(reason: str) -> Act:
+    """The next start must end by itself with a code, say why, and have sent no order."""
+
+    def act(run: Run) -> None:
+        before = len(run.books()["orders"]) + len(run.books()["algo_orders"])
+        run.start_node(wait=False)
+        assert run.node is not None
+        assert run.node.wait(60) != 0, f"seed {run.seed}: exit code 0 without having started"
+        assert reason in run.log_tail(), f"seed {run.seed}: {reason!r} is not in {run.log_tail()}"
+        books = run.books()
+        assert len(books["orders"]) + len(books["algo_orders"]) == before, f"seed {run.seed}: an order was sent"
+
+    return act
+
+
+def stop_is_refused(run: Run) -> None:
+    """Move the price through the stop, whose order the venue then refuses."""
+    stop = live_stops(run.books(), run.symbol)[0]
+    run.trigger_stop()
+    run.until(
+        lambda b: any(a["algo_id"] == stop["algo_id"] and a["status"] == "REJECTED" for a in b["algo_orders"]),
+        what="the venue to refuse the stop",
+    )
+
+
+def _redis(run: Run, *, start: bool) -> None:
+    run.redis = RedisServer(run.directory, start=start)
+    run.node_extra = {"redis": run.redis.tree}
+
+
+def redis_present(run: Run) -> None:
+    """Give the node a Redis."""
+    _redis(run, start=True)
+
+
+def redis_absent(run: Run) -> None:
+    """Give the node the address of a Redis that is not there."""
+    _redis(run, start=False)
+
+
+def redis_killed(run: Run) -> None:
+    """kill -9 of Redis."""
+    assert run.redis is not None
+    run.redis.kill()
+
+
+def redis_started(run: Run) -> None:
+    """Start Redis, empty."""
+    assert run.redis is not None
+    run.redis.start()
+
+
+def redis_stalled(*acts: Act) -> Act:
+    """Let Redis answer nothing meanwhile."""
+
+    def act(run: Run) -> None:
+        assert run.redis is not None
+        run.redis.stall()
+        try:
+            for inner in acts:
+                inner(run)
+        finally:
+            run.redis.go_on()
+
+    return act

@@ -1,0 +1,91 @@
+"""Redis: killed, stalled, absent, and back again empty."""
+
+from tests.faults.scenarios.acts import (
+    down,
+    entry,
+    no_orders_of_the_flat,
+    position,
+    protected,
+    redis_absent,
+    redis_killed,
+    redis_present,
+    redis_stalled,
+    redis_started,
+    restart,
+    step,
+    stop_hit,
+    told_soon,
+)
+from tests.faults.scenarios.scenario import Scenario
+from tests.faults.verdicts import REJECTED
+
+SCENARIOS: tuple[Scenario, ...] = (
+    Scenario(
+        "R1",
+        "Redis killed with a position open; the stop fills",
+        2,
+        (position, redis_killed, told_soon("REDIS_LOST"), step(2), stop_hit(), no_orders_of_the_flat),
+        ("REDIS_LOST",),
+        alone=True,
+        prepare=redis_present,
+    ),
+    Scenario(
+        "R1",
+        "Redis stalled for some bars",
+        9,
+        (position, redis_stalled(step(4)), protected),
+        alone=True,
+        prepare=redis_present,
+    ),
+    Scenario(
+        "R1",
+        "kill -9 of the node, a warm restart from Redis",
+        2,
+        (position, restart, protected, stop_hit(), no_orders_of_the_flat),
+        alone=True,
+        prepare=redis_present,
+    ),
+    Scenario(
+        "R1",
+        "a stop fills while no node runs, a warm restart from Redis",
+        2,
+        (position, down(stop_hit(gap=True)), no_orders_of_the_flat),
+        alone=True,
+        prepare=redis_present,
+    ),
+    Scenario(
+        "R1",
+        "Redis dies with the node and comes back empty",
+        2,
+        (position, down(redis_killed, redis_started), protected),
+        alone=True,
+        prepare=redis_present,
+    ),
+    Scenario(
+        "R1",
+        "Redis comes back empty under a running node, which is then killed",
+        2,
+        (position, redis_killed, step(1), redis_started, entry, protected, restart, protected),
+        alone=True,
+        prepare=redis_present,
+    ),
+    Scenario(
+        "R2",
+        "Redis absent at start, there later",
+        9,
+        (position, redis_started, step(2), protected),
+        ("REDIS_ABSENT",),
+        alone=True,
+        prepare=redis_absent,
+    ),
+    Scenario(
+        "R2",
+        "Redis stalled at start",
+        9,
+        (position, redis_stalled(restart), protected),
+        ("REDIS_ABSENT",),
+        frozenset({REJECTED}),
+        alone=True,
+        prepare=redis_present,
+    ),
+)
