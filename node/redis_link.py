@@ -1,9 +1,10 @@
 """
 Redis as an option: the node's cache and its message streams, in an instance of its own.
 
-Nothing the node needs to trade or to restart lies there (that is the journal's and the venue's part), and no start reads
-it (:mod:`node.assembly`), so losing it, or finding it half empty, may cost history, never a decision. Left alone, an absent Redis blocks the construction of the node without a word, and one
-that died in between hangs its end (`knowledge/live-binance.md` §4 R1/R2): it is asked first, and watched.
+Nothing the node needs to trade or to restart lies there (that is the journal's and the venue's part) and no start reads
+it (:mod:`node.assembly`), so losing it, or finding it half empty, may cost history, never a decision. Left alone, an
+absent Redis blocks the construction of the node without a word, and one that died in between hangs its end
+(`knowledge/live-binance.md` §4 R1/R2): it is asked first, and watched.
 
 Errors: absent or slow at start is **fatal** with ``required: true``, else **degraded**: the node runs without it.
 """

@@ -22,7 +22,7 @@ NODE = {
     "backtest": {"balance": 4_000_000},
     "risk": {"limits": {"max_order_notional": 20_000_000, "max_total_notional": 60_000_000}},
 }
-"""Enough money that some entries and stops take more than one price offers and fill in parts, yet below the largest order."""
+"""Money enough that some orders take more than one price offers, little enough for the largest order allowed."""
 BRIEF, FULL = 10, 200
 
 
