@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
+from node.venue.audit import protection_gaps
 from strategies.order_ids import Leg
 from tests.faults import harness
 from tests.faults.harness import Books, Run, covered, leg_orders, live_stops, naked_seconds, net
@@ -130,7 +131,7 @@ class Soak:
         began = time.time()
         run.start_node()
         run.until(_in_order, what="protection after a restart", path="open", secs=_SETTLE_SECS)
-        late = [g for g in harness.protection_gaps(run.books()) if g.start_ms / 1000 < began < g.end_ms / 1000]
+        late = [g for g in protection_gaps(run.books()) if g.start_ms / 1000 < began < g.end_ms / 1000]
         self.restart_secs = max(self.restart_secs, *(g.end_ms / 1000 - began for g in late), 0.0)
 
     def _drop(self, action: str) -> None:
