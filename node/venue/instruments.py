@@ -69,6 +69,7 @@ class Instrument:
         return max((b.cap for b in self.brackets if b.max_leverage >= leverage), default=Decimal(0))
 
 
+_PERMISSIONS = ("GRID", "COPY", "DCA", "PSB")
 _DEFAULT_BRACKET = Bracket(Decimal(0), Decimal(1_000_000_000), Decimal("0.004"), Decimal(0), 125)
 
 
@@ -82,7 +83,7 @@ def instrument_of(spec: InstrumentSpec, execution: ExecutionConfig) -> Instrumen
             Bracket(floor, cap, Decimal(row.maintenance_rate), Decimal(row.maintenance_amount), row.max_leverage),
         )
         floor = cap
-    info = to_exchange_info(spec)
+    info = to_exchange_info(spec) | {"permissionSets": list(_PERMISSIONS)}
     step = Decimal(spec.quantity_step)
     minimum = Decimal(spec.min_quantity)
     return Instrument(

@@ -197,7 +197,8 @@ def place_algo(venue: Venue, params: Params) -> Json:
     most = venue.config.execution.max_algo_orders
     algo = filters.new_algo(venue.engine, params, venue.fresh_client_id(), most)
     venue.engine.submit_algo(algo)
-    return venue.payloads.algo(algo)
+    # This answer alone names the trailing fields also where there is nothing to say.
+    return {"activatePrice": "", "callbackRate": ""} | venue.payloads.algo(algo)
 
 
 def cancel_algo(venue: Venue, params: Params) -> Json:

@@ -185,6 +185,7 @@ def funding_info(venue: Venue, _params: Params) -> list[Json]:
             "adjustedFundingRateFloor": "-0.02000000",
             "fundingIntervalHours": FUNDING_HOURS,
             "disclaimer": False,
+            "updateTime": venue.feed.start_ms,
         }
         for symbol in venue.instruments
     ]
