@@ -201,7 +201,7 @@ async def busy(start_venue: Any) -> Any:
     client = running.client
     await client.control("step", count=40)
     async with asyncio.timeout(10):
-        while (await client.books())["state"] == "running":
+        while (await client.books())["state"] == "running":  # noqa: ASYNC110 - another process's event
             await asyncio.sleep(0.02)
     await client.control("price", symbol="XRPUSDT", price="2.5")
     return running
