@@ -268,11 +268,11 @@ def ladder(instrument: Instrument, price: Decimal, levels: int) -> tuple[dict[st
 
 
 def day_statistics(feed: Feed, engine: MatchingEngine, symbol: str) -> dict[str, Any]:
-    """Return the row of ``/fapi/v1/ticker/24hr``: the public bars of the last 24 hours of market time."""
+    """Return the row of ``/fapi/v1/ticker/24hr``: the last price, and the public bars of the last 24 hours."""
     instrument = engine.instruments[symbol]
     now = feed.public_ms(symbol)
     bars = feed.public_since(symbol, now - DAY_MS)
-    last = bars[-1].close if bars else engine.prices.get(symbol, instrument.tick)
+    last = engine.prices.get(symbol, bars[-1].close if bars else instrument.tick)
     first = bars[0].open if bars else last
     volume = sum((b.volume for b in bars), Decimal(0))
     quote = sum((b.volume * (b.open + b.high + b.low + b.close) / 4 for b in bars), Decimal(0))
@@ -285,8 +285,8 @@ def day_statistics(feed: Feed, engine: MatchingEngine, symbol: str) -> dict[str,
         "lastPrice": text(last),
         "lastQty": instrument.quantity_text(instrument.step),
         "openPrice": text(first),
-        "highPrice": text(max((b.high for b in bars), default=last)),
-        "lowPrice": text(min((b.low for b in bars), default=last)),
+        "highPrice": text(max((b.high for b in bars), default=last).max(last)),
+        "lowPrice": text(min((b.low for b in bars), default=last).min(last)),
         "volume": instrument.quantity_text(volume),
         "quoteVolume": f"{quote:.2f}",
         "openTime": now - DAY_MS,

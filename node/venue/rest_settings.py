@@ -50,9 +50,15 @@ def register(table: EndpointTable) -> None:
     table.add("GET", "/fapi/v1/positionMargin/history", security=_SIGNED)(position_margin_history)
     table.add("POST", "/fapi/v1/countdownCancelAll", weight=10, security=_SIGNED)(countdown_cancel_all)
     table.add("GET", "/sapi/v1/account/apiRestrictions", security=_SIGNED)(api_restrictions)
+    table.add("GET", "/sapi/v1/system/status")(system_status)
     table.add("GET", "/sapi/v1/capital/config/getall", weight=10, security=_SIGNED)(coins)
     table.add("GET", "/sapi/v1/margin/allPairs", security=Security.KEY)(lambda _venue, _params: [])
     table.add("GET", "/sapi/v1/margin/isolated/allPairs", weight=10, security=_SIGNED)(lambda _venue, _params: [])
+
+
+def system_status(venue: Venue, _params: Params) -> Json:
+    """Return whether the exchange is under maintenance."""
+    return {"status": 1, "msg": "system_maintenance"} if venue.maintenance else {"status": 0, "msg": "normal"}
 
 
 def change_position_mode(venue: Venue, params: Params) -> Json:

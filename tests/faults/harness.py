@@ -56,6 +56,8 @@ __all__ = [
 ]
 
 PATIENCE_SECS = 60.0
+START_SECS = 180.0
+"""A start imports for seconds on an idle machine, for a minute beside other jobs."""
 REFUSED_SECS = 10.0
 """How long the venue may refuse connections before that is an error."""
 SETTLE_SECS = 15.0
@@ -174,7 +176,7 @@ class Run:
             module = self._module or [sys.executable, "-m", "node.live"]
             self.node = subprocess.Popen([*module, *options], cwd=ROOT, stdout=self._log, stderr=self._log)
         if wait:
-            self.until(lambda s: bool(s["node"]), what="node.live to be ready", path="session")
+            self.until(lambda s: bool(s["node"]), what="node.live to be ready", path="session", secs=START_SECS)
             if self._down_since is not None:
                 self.down.append((self._down_since, time.time()))
                 self._down_since = None
