@@ -177,10 +177,13 @@ def _each(venue: Venue, params: Params, handler: Callable[[Venue, Params], Json]
 def cancel_batch(venue: Venue, params: Params) -> list[Json]:
     """Cancel up to ten orders by id or client id, each on its own."""
     symbol = filters.instrument_of(venue.engine, params).symbol
-    if "orderIdList" in params:
-        wanted = [{"orderId": str(i)} for i in _json_list(params, "orderIdList")]
+    # ccxt writes the names of both lists in lower case, and the exchange takes them.
+    numbers = next((n for n in ("orderIdList", "orderidlist") if n in params), "")
+    if numbers:
+        wanted = [{"orderId": str(i)} for i in _json_list(params, numbers)]
     else:
-        wanted = [{"origClientOrderId": str(i)} for i in _json_list(params, "origClientOrderIdList")]
+        names = "origclientorderidlist" if "origclientorderidlist" in params else "origClientOrderIdList"
+        wanted = [{"origClientOrderId": str(i)} for i in _json_list(params, names)]
     if len(wanted) > _MOST_BATCH_CANCEL:
         raise ApiError(-4082, f"Invalid number of batch orders, current max is {_MOST_BATCH_CANCEL}.")
     answers = []
