@@ -37,6 +37,9 @@ from strategies.stop_moves import StopMoves
 
 __all__ = ["THROUGH_MARKET", "ExitReason", "Plan", "Protection", "ProtectionConfig"]
 
+_ATTEMPT_NS = 10 * 1_000_000_000
+_MOST_ATTEMPTS = 36**3 - 1_000
+"""Attempts have three digits to base 36: counted from a clock of ten seconds they come round after five days."""
 _LONGEST_DELAY_SECS = 60.0
 
 
@@ -284,6 +287,7 @@ class Protection(ProtectiveLegs):
         )
         if plan is not None:
             self._start_cycle(plan)
+            self._count_from_now()
             # Killed between a leg's replacement and the cancel of the old one: keep the one of the right size.
             resting.sort(key=lambda pair: (pair[0].leaves_qty != position.quantity, -pair[1].attempt))
             for order, tag in resting:
@@ -294,6 +298,16 @@ class Protection(ProtectiveLegs):
                         self._stop_level = order.trigger_price  # moved by the process that is gone
         self.on_position(position)
         self._sweep()
+
+    def _count_from_now(self) -> None:
+        """
+        Begin the attempts of this life where no former life can have been.
+
+        A leg of which nothing is known may have been there, and cancelled while no node ran. Its number would be used
+        again, and a look-up by client id then tell of the wrong one of two orders.
+        """
+        first = self._strategy.clock.timestamp_ns() // _ATTEMPT_NS % _MOST_ATTEMPTS
+        self._attempts = dict.fromkeys(Leg, first) | self._attempts
 
     def resync(self) -> None:
         """Look again at everything the venue holds: after a stream gap, or when somebody found a difference."""

@@ -13,11 +13,14 @@ from typing import Any
 from nautilus_trader.adapters.binance.common.enums import BinanceExecutionType, BinanceOrderStatus
 from nautilus_trader.adapters.binance.common.symbol import BinanceSymbol
 from nautilus_trader.adapters.binance.futures.enums import BinanceFuturesEventType
-from nautilus_trader.adapters.binance.futures.schemas.user import BinanceFuturesAlgoOrderData
+from nautilus_trader.adapters.binance.futures.schemas.user import BinanceFuturesAlgoOrderData, BinanceFuturesOrderData
 from nautilus_trader.adapters.binance.http.error import BinanceError
 from nautilus_trader.core.datetime import millis_to_nanos
-from nautilus_trader.model.enums import OrderType
-from nautilus_trader.model.identifiers import ClientOrderId, VenueOrderId
+from nautilus_trader.core.uuid import UUID4
+from nautilus_trader.execution.reports import FillReport
+from nautilus_trader.model.enums import LiquiditySide, OrderStatus, OrderType
+from nautilus_trader.model.identifiers import ClientOrderId, TradeId, VenueOrderId
+from nautilus_trader.model.objects import Currency, Money, Price, Quantity
 from nautilus_trader.model.orders import Order
 
 from node.binance import user_events
@@ -27,6 +30,8 @@ from node.binance.reconciliation import ReconcilingExecutionClient
 
 ANSWER = b'{"result":'
 """How the answer to the question whether the stream is there begins; it is no event and is not counted."""
+EXCHANGE_ORDERS = ("autoclose-", "adl_autoclose", "settlement_autoclose-")
+"""How the client ids of the exchange's own orders begin."""
 FILL_DEADLINE_SECS = 2.0
 """How long the fill event of a stop may trail its FINISHED, s."""
 
@@ -188,6 +193,9 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
         """
         message = self._decoder_futures_order_update.decode(raw)
         data = message.o
+        if data.c and data.c.startswith(EXCHANGE_ORDERS) and data.l and Decimal(data.l):
+            self._book_exchange_fill(data, millis_to_nanos(message.T))
+            return
         client_order_id = ClientOrderId(data.c) if data.c else None
         venue_order_id = VenueOrderId(str(data.i))
         order = self._cache.order(client_order_id) if client_order_id is not None else None
@@ -200,6 +208,54 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
                 return
         if not (self._use_trade_lite and data.x == BinanceExecutionType.TRADE):
             data.handle_order_trade_update(self)
+
+    def _book_exchange_fill(self, data: BinanceFuturesOrderData, ts_event: int) -> None:
+        """
+        Book a trade of the exchange's own: liquidation, deleveraging, settlement.
+
+        Without it the engine takes the filled order for a reason to invent a trade, without its id and its fee, and
+        refuses the real one: the journal then lacks what was paid (`knowledge/live-binance.md` §4 F14d). So the order
+        is told as accepted first, and the trade as the trade it is.
+        """
+        instrument_id = self._get_cached_instrument_id(data.s)
+        instrument = self._instrument_provider.find(instrument_id)
+        venue_order_id = VenueOrderId(str(data.i))
+        if instrument is None:
+            self._request_resync(f"a forced trade in {data.s}, which this node does not know")
+            return
+        now = self._clock.timestamp_ns()
+        last = Quantity(Decimal(data.l or 0), instrument.size_precision)
+        if Decimal(data.z or 0) == Decimal(data.l or 0):
+            report = data.parse_to_order_status_report(
+                account_id=self.account_id,
+                instrument_id=instrument_id,
+                client_order_id=ClientOrderId(data.c),
+                venue_order_id=venue_order_id,
+                ts_event=ts_event,
+                ts_init=now,
+                enum_parser=self._enum_parser,
+            )
+            report.order_status = OrderStatus.ACCEPTED
+            report.filled_qty = Quantity.zero(instrument.size_precision)
+            self._send_order_status_report(report)
+        fee = Decimal(data.n) if data.n else Decimal(0)
+        self._send_fill_report(
+            FillReport(
+                account_id=self.account_id,
+                instrument_id=instrument_id,
+                client_order_id=ClientOrderId(data.c),
+                venue_order_id=venue_order_id,
+                trade_id=TradeId(str(data.t)),
+                order_side=self._enum_parser.parse_binance_order_side(data.S),
+                last_qty=last,
+                last_px=Price(Decimal(data.L or 0), instrument.price_precision),
+                commission=Money(fee, Currency.from_str(data.N) if data.N else instrument.quote_currency),
+                liquidity_side=LiquiditySide.TAKER,
+                report_id=UUID4(),
+                ts_event=ts_event,
+                ts_init=now,
+            )
+        )
 
     def _handle_algo_update(self, raw: bytes) -> None:
         """

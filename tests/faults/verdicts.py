@@ -23,6 +23,8 @@ type Books = dict[str, Any]
 NAKED_LIMIT_SECS = 5.0
 REJECTED = "nothing rejected"
 CRITICAL = "no critical incident"
+MONEY = "journal money = venue wallet"
+"""A liquidation's fee goes to the insurance fund and is no fill: the journal lacks it, :func:`_journal` does not."""
 _MONEY = Decimal("0.00000001")
 _LATCHES = {"kill", "fast_kill", "slow_kill", "daily_loss"}
 

@@ -202,7 +202,9 @@ def human_stop(run: Run) -> None:
     """Replace our stop by a person's own for the whole position: it covers, so ours need not come back."""
     stop = live_stops(run.books(), run.symbol)[0]
     params = {"symbol": run.symbol, "side": stop["side"], "type": "STOP_MARKET", "triggerPrice": stop["trigger_price"]}
-    run.control("algo_order", params={**params, "quantity": stop["quantity"], "reduceOnly": "true"})
+    run.control(
+        "algo_order", params={**params, "algoType": "CONDITIONAL", "quantity": stop["quantity"], "reduceOnly": "true"}
+    )
     run.until(lambda b: len(live_stops(b, run.symbol)) > 1, what="the person's stop")
     run.control("cancel", algo_id=stop["algo_id"])
 

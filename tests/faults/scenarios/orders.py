@@ -165,8 +165,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "banned for two seconds with a position open",
         1,
         (position, control("limits", ban_secs=2), step(2), control("limits", ban_secs=0), protected),
-        ("VENUE_RATE_LIMIT",),
-        frozenset({REJECTED, CRITICAL}),
+        tolerates=frozenset({REJECTED, CRITICAL}),
     ),
     Scenario(
         "F6c", "504 page on a stop that was not executed", 1, (fault(STOP, status=504, code=0), position, protected)

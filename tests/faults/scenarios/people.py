@@ -17,7 +17,7 @@ from tests.faults.scenarios.acts import (
     symbol_control,
 )
 from tests.faults.scenarios.scenario import Scenario
-from tests.faults.verdicts import CRITICAL, REJECTED
+from tests.faults.verdicts import CRITICAL, MONEY, REJECTED
 
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario("F14", "a person closes the position", 2, (position, human("against", "1", reduce_only=True), flat)),
@@ -39,13 +39,14 @@ SCENARIOS: tuple[Scenario, ...] = (
             streams_back,
             protected,
         ),
+        tolerates=frozenset({CRITICAL, REJECTED}),
     ),
     Scenario(
         "F14d",
         "liquidation",
         8,
         (position, symbol_control("liquidate"), flat, no_orders_of_the_flat),
-        tolerates=frozenset({CRITICAL, REJECTED}),
+        tolerates=frozenset({CRITICAL, REJECTED, MONEY}),
     ),
     Scenario(
         "F14d",
@@ -59,14 +60,14 @@ SCENARIOS: tuple[Scenario, ...] = (
             flat,
             no_orders_of_the_flat,
         ),
-        tolerates=frozenset({CRITICAL, REJECTED}),
+        tolerates=frozenset({CRITICAL, REJECTED, MONEY}),
     ),
     Scenario(
         "F14d",
         "deleveraged by half (ADL)",
         1,
         (position, symbol_control("adl"), protected),
-        tolerates=frozenset({CRITICAL}),
+        tolerates=frozenset({CRITICAL, REJECTED}),
     ),
     Scenario("F14e", "margin call", 4, (position, control("margin_call")), ("MARGIN_CALL",), frozenset({CRITICAL})),
     Scenario(

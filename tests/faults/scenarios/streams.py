@@ -125,8 +125,9 @@ SCENARIOS: tuple[Scenario, ...] = (
         "F11",
         "an entry is answered when nobody waits any more",
         3,
-        (fault(ENTRY, mode="delay", delay_ms=200, answer_delay_ms=7000), entry, protected),
+        (fault(ENTRY, mode="delay", delay_ms=200, answer_delay_ms=4000), entry, protected),
         ("ORDER_OUTCOME_UNKNOWN",),
+        node={"exchange": {"http_timeout_secs": 2}},
     ),
     Scenario(
         "F11",
