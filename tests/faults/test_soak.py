@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.fork_server import ForkServer
 from tests.faults.harness import ROOT, Run
 from tests.faults.redis_server import RedisServer
 from tests.faults.soak import Soak
@@ -30,12 +31,15 @@ BRIEF, FULL = 10, 200
 @pytest.mark.parametrize("cycles", [BRIEF, pytest.param(FULL, marks=pytest.mark.soak)])
 def test_random_trouble(
     make_run: Callable[[int], Run],
+    forks: ForkServer,
     cycles: int,
     redis: bool,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = make_run(int(os.environ.get("ARGONAUT_SEED", "4")))
+    if cycles == BRIEF or os.environ.get("ARGONAUT_FORKS"):
+        run.forks = forks  # the times of restarts are those of real starts only in the full run
     server = RedisServer(tmp_path) if redis else None
     try:
         run.start(first=FIRST, days=DAYS, venue=VENUE, node=NODE | ({} if server is None else {"redis": server.tree}))

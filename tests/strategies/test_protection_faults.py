@@ -316,6 +316,17 @@ class TestRecover:
         assert venue.leg(gone).trigger_price == order.trigger_price
         assert venue.duplicates == []
 
+    @pytest.mark.parametrize("gone", [Leg.STOP, Leg.TARGET])
+    def test_a_leg_nobody_remembers_gets_a_number_nobody_used(self, gone):
+        venue = protected()
+        order = venue.leg(gone)
+        del venue.orders[order.client_order_id]  # cancelled while no node ran: the cache never heard of it
+        venue.restart()
+        venue.protection.recover()
+        (placed,) = venue.legs(gone)
+        assert placed.client_order_id != order.client_order_id
+        assert placed.trigger_price == order.trigger_price
+
     def test_between_entry_and_stop_the_levels_come_from_the_entry_id(self):
         venue = FakeVenue()
         entry = venue.enter(OrderSide.SELL, "100", venue.now)
