@@ -11,7 +11,8 @@ import numpy as np
 
 from strategies.yaml_config import FrozenConfig
 
-_FLOOR = 1e-4
+_SMOOTH = 0.5
+_ONE_IN_10_000 = 3.719
 BINS = 10
 
 
@@ -57,7 +58,9 @@ def psi(then: Bins, now: np.ndarray) -> float:
     before, after = np.array(then.counts, dtype=np.float64), np.asarray(now, dtype=np.float64)
     if not before.sum() or not after.sum():
         return float("nan")
-    p, q = np.maximum(before / before.sum(), _FLOOR), np.maximum(after / after.sum(), _FLOOR)
+    met = before + after > 0
+    p, q = before[met] + _SMOOTH, after[met] + _SMOOTH  # else one empty bin among few observations decides alone
+    p, q = p / p.sum(), q / q.sum()
     return float(np.sum((q - p) * np.log(q / p)))
 
 
@@ -65,3 +68,14 @@ def noise(then: Bins, now: int) -> float:
     """Return the index's expectation when nothing has changed, for `now` observations."""
     filled = sum(c > 0 for c in then.counts)
     return (filled - 1) * (1 / max(sum(then.counts), 1) + 1 / max(now, 1))
+
+
+def chance(then: Bins, now: int) -> float:
+    """
+    Return what the index exceeds once in 10,000 looks when nothing has changed, for `now` observations.
+
+    The index is about chi-squared with (bins - 1) degrees of freedom, scaled; its quantile by Wilson and Hilferty.
+    """
+    free = max(sum(c > 0 for c in then.counts) - 1, 1)
+    quantile = (1 - 2 / (9 * free) + _ONE_IN_10_000 * (2 / (9 * free)) ** 0.5) ** 3
+    return noise(then, now) * quantile

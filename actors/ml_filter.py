@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+from actors.challenger import Challenger
 from actors.gate import Gate, GateConfig
 from actors.model_folder import LoadedModel, ModelFault, ModelFolderError, ModelInputError, folder_state, load_model
 from actors.promotion import require_promotion
@@ -50,6 +51,8 @@ class MlFilterConfig(GateConfig, kw_only=True, frozen=True):
         (simulated venue, paper, test environments), or that it is refused like a broken one (real money).
     promotion_key : str
         Public key whose promotions count, hex.
+    challenger_dir : str
+        Model folder of a challenger (:mod:`actors.challenger`); empty: none.
 
     """
 
@@ -58,6 +61,7 @@ class MlFilterConfig(GateConfig, kw_only=True, frozen=True):
     levels: dict[str, tuple[float, float]] = msgspec.field(default_factory=dict)
     promotion: Literal["ignore", "warn", "require"] = "ignore"
     promotion_key: str = ""
+    challenger_dir: str = ""
 
 
 class MlFilter(Gate):
@@ -75,12 +79,15 @@ class MlFilter(Gate):
         self._folder_state: tuple[int, ...] | None = None
         self._incidents: set[str] = set()
         self._market: MarketClock | None = None
+        self._challenger = Challenger(Path(config.challenger_dir)) if config.challenger_dir else None
 
     def on_reset(self) -> None:
         """Forget everything but the configuration; the next start loads anew."""
         super().on_reset()
         self._model, self._refusal, self._folder_state, self._market = None, None, None, None
         self._incidents.clear()
+        if self._challenger is not None:
+            self._challenger = Challenger(Path(self.config.challenger_dir))
 
     @property
     def model(self) -> LoadedModel | None:
@@ -125,6 +132,12 @@ class MlFilter(Gate):
             threshold=model.threshold,
             detail=detail,
         )
+
+    def _answer(self, signal: Signal) -> None:
+        super()._answer(signal)
+        if self._challenger is not None:  # after the decision, and all that followed from it, is out
+            record = self._challenger.record(signal, self.clock.timestamp_ns())
+            self.msgbus.publish(record.topic, record)
 
     def _unable(self, signal: Signal, reason: Reason, detail: str) -> Verdict:
         return self.verdict(signal, reason, passed=not self._enforce, detail=detail)

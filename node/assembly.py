@@ -31,6 +31,7 @@ from nautilus_trader.risk.config import RiskEngineConfig
 from nautilus_trader.trading.config import ImportableStrategyConfig
 
 from actors.data_quality import DataQualityConfig as DataQualityActorConfig
+from actors.drift import DriftMonitorConfig
 from actors.ledger import RestoredLedger
 from actors.ml_filter import MlFilterConfig
 from actors.recorder import RecorderConfig
@@ -123,6 +124,7 @@ def components(config: NodeConfig, mode: Mode) -> tuple[list[ImportableActorConf
                     levels={s: _levels(config, s) for s in config.symbols},
                     promotion=_promotion(config, mode),
                     promotion_key=config.gate.promotion_key,
+                    challenger_dir=config.gate.challenger,
                 ),
             )
         )
@@ -145,6 +147,12 @@ def components(config: NodeConfig, mode: Mode) -> tuple[list[ImportableActorConf
             ),
         )
     )
+    if config.gate.mode != "off" and config.gate.drift is not None:  # behind the gates
+        watched = {name: getattr(config.gate.drift, name) for name in config.gate.drift.__struct_fields__}
+        monitor = DriftMonitorConfig(
+            component_id="DriftMonitor", model_dir=config.gate.model_dir, raise_errors=not mode.live, **watched
+        )
+        actors.append(_actor("actors.drift:DriftMonitor", monitor))
     if config.data_quality is not None:
         actors.append(_data_quality(config, config.data_quality, mode))
     if mode.poller is not None:

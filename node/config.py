@@ -67,6 +67,30 @@ class StrategyConfig(FrozenConfig, frozen=True):
     protection: ProtectionConfig = ProtectionConfig()
 
 
+class DriftConfig(FrozenConfig, frozen=True):
+    """
+    When the market counts as another one than the model's.
+
+    Attributes
+    ----------
+    window, every : int
+        Newest signals compared with the training's, and signals between two looks.
+    psi_bound : float
+        Population stability index above which a column counts as drifted, if chance does not give it.
+    trades : int
+        Newest closed trades whose results are held against their scores.
+    trades_bound : float
+        Standard deviations between promised and realised target hits.
+
+    """
+
+    window: Annotated[int, msgspec.Meta(ge=20, le=100_000)] = 200
+    every: Annotated[int, msgspec.Meta(ge=1)] = 20
+    psi_bound: Positive = 0.25
+    trades: Annotated[int, msgspec.Meta(ge=10, le=10_000)] = 50
+    trades_bound: Positive = 3.0
+
+
 class GateConfig(FrozenConfig, frozen=True):
     """
     The ML gate. ``off``: not in the chain; ``shadow``: scores, never blocks; ``enforce``: blocks below the threshold.
@@ -80,12 +104,19 @@ class GateConfig(FrozenConfig, frozen=True):
     promotion_key : str
         Public key whose promotions count (printed by ``python -m research.promote --new-key FILE``). With real money
         and ``enforce`` a model without a promotion signed by it is refused.
+    challenger : str
+        Folder of a second model that scores every signal beside the first and never decides; empty: none. Its answers
+        are verdicts of gate ``challenger`` in the journal.
+    drift : DriftConfig or None
+        Whether what the model meets is compared with what it was trained on; absent: not in the chain.
 
     """
 
     mode: GateMode = "off"
     model_dir: str = "var/models/composite"
     promotion_key: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")] = ""
+    challenger: str = ""
+    drift: DriftConfig | None = None
 
 
 class RiskConfig(FrozenConfig, frozen=True):
