@@ -7,12 +7,17 @@ and ``kill`` act at the venue directly, and ``kill`` and ``pause`` are left for 
 """
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
+from node.control.quick import DOOR_COMMANDS, give, user_name
 from strategies.errors import ConfigError
 from strategies.startup import run_command
+
+CLOSING = ("flatten", "kill")
 
 COMMANDS = {
     "status": "what the node says of itself, and what the venue holds",
@@ -55,7 +60,12 @@ def main(argv: list[str] | None = None) -> int:
 
         options = ["--config", str(args.config), *(["--venue-url", args.venue_url] if args.venue_url else [])]
         return reconcile.main([*options, *(["--dry-run"] if args.dry_run else []), *(["--json"] if args.json else [])])
-    import asyncio  # noqa: PLC0415 - keeps --help fast
+    answer = None
+    if args.command in DOOR_COMMANDS and not args.direct and not args.flatten:
+        answer = give(args.command, args.symbol, args.who or user_name(), args.config, args.run_dir)
+        if answer is not None and args.command not in CLOSING:
+            return _tell(answer, as_json=args.json)
+    import asyncio  # noqa: PLC0415 - keeps --help fast, and a command ahead of what it loads
 
     from node.config import load_config  # noqa: PLC0415
 
@@ -83,9 +93,23 @@ def main(argv: list[str] | None = None) -> int:
         return asyncio.run(client.status(as_json=args.json, out=sys.stdout))
     return asyncio.run(
         client.give(
-            args.command, args.symbol, flatten_first=args.flatten, direct=args.direct, as_json=args.json, out=sys.stdout
+            args.command,
+            args.symbol,
+            flatten_first=args.flatten,
+            direct=args.direct,
+            answer=answer,
+            as_json=args.json,
+            out=sys.stdout,
         )
     )
+
+
+def _tell(answer: dict[str, Any], *, as_json: bool) -> int:
+    """Print a node's answer to a command that needs no look at the venue."""
+    if "error" in answer:
+        raise ConfigError(str(answer["error"]))
+    sys.stdout.write(json.dumps(answer, separators=(",", ":")) + "\n" if as_json else f"{answer['detail']}\n")
+    return 0 if answer["done"] else 1
 
 
 def command() -> None:

@@ -281,6 +281,9 @@ class NodeConfig(FrozenConfig, frozen=True):
         Directory of the parquet catalog.
     journal : str
         Database URL, e.g. ``sqlite:///var/journal.sqlite``.
+    journal_durability : {"power", "process"}
+        What an entry waits for. ``power``: what led to it is on the disk, and survives a power loss. ``process``: it is
+        in the operating system's hands, and survives a killed process. Nothing else is different.
     venue : str or None
         Configuration of the simulated venue (environments ``venue`` and ``paper``).
     record : RecordingConfig or None
@@ -302,6 +305,7 @@ class NodeConfig(FrozenConfig, frozen=True):
     interval: Literal["1m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d"] = "15m"
     catalog: str = "var/catalog"
     journal: str = "sqlite:///var/journal.sqlite"
+    journal_durability: Literal["power", "process"] = "power"
     venue: str | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     gate: GateConfig = GateConfig()

@@ -36,7 +36,8 @@ from node.control.operations import Operations
 from node.doctor.gate import require_clearance
 from node.environments import Environment, Session, environment_of, get_json
 from node.health import EntryHolds, HealthMonitor, paused_by
-from node.journal import Journal, Restore, open_journal
+from node.journal import Journal, Restore
+from node.journal_gate import JournalGate
 from node.kill_points import kill_point
 from node.live_summary import NodeView, Summary, summarize
 from node.redis_link import RedisConfig, reachable
@@ -51,9 +52,7 @@ _GET_ATTEMPTS = 4
 _POLL_SECS = 0.02
 _FUNDING_SECS = 60.0
 _TRADER_POLL_SECS = 0.25
-_JOURNAL_SECS = 2.0
 _PAYMENTS_SECS = 3.0
-_JOURNAL_POLL_SECS = 0.0011  # uvloop rounds anything below a millisecond to zero: a busy loop
 _LATCH_OF_CODE = {
     "pause": Latch.PAUSED,
     "kill": Latch.KILLED,
@@ -112,7 +111,8 @@ class _LiveRun:
         started = time.monotonic()
         kill = kill_point()
         self._operations.claim()
-        journal = open_journal(self._config.journal, on_failure=self._journal_failed)
+        gate = JournalGate(self._config, self._operations.ahead, self._journal_failed)
+        journal = gate.journal
         try:
             settings = self._environment.settings(self._session)
             await self._preflight(settings)
@@ -124,7 +124,7 @@ class _LiveRun:
             journal.attach(node.kernel.msgbus)
             self._operations.attach(node)
             client = execution_client(node.kernel.exec_engine)
-            client.before_entry = lambda: self._written(journal)
+            client.before_entry = gate.written
             health = self._health(node, client, journal, settings)
             if kill is not None:
                 kill.install(node, client)
@@ -133,12 +133,12 @@ class _LiveRun:
                 lambda: self._rest(settings),
                 replay=self._environment.replay,
             )
-            view = await self._drive(node, journal, health, guards)
+            view = await self._drive(node, gate, health, guards)
             journal.flush()
             return await self._summary(journal, view, set_aside, time.monotonic() - started, settings)
         finally:
             self._operations.close()
-            journal.close()
+            gate.close()
 
     async def _summary(
         self, journal: Journal, view: NodeView, set_aside: str | None, seconds: float, settings: BinanceSettings
@@ -257,7 +257,7 @@ class _LiveRun:
     # -- during -------------------------------------------------------------------------------------------------------
 
     async def _drive(
-        self, node: TradingNode, journal: Journal, health: HealthMonitor, guards: AccountGuards
+        self, node: TradingNode, gate: JournalGate, health: HealthMonitor, guards: AccountGuards
     ) -> NodeView:
         strategies = [s for s in node.trader.strategies() if isinstance(s, SignalStrategy)]
         pollers = [a for a in node.trader.actors() if isinstance(a, FundingPoller)]
@@ -268,7 +268,7 @@ class _LiveRun:
                 f"{self._session.ws}/argonaut/replay",
                 is_ready=lambda: node.trader.is_running and all(s.ready for s in strategies),
                 # Nothing decided before a barrier is lost by a kill after it.
-                is_idle=lambda: journal.settled() and all(p.idle for p in pollers),
+                is_idle=lambda: gate.kept() and all(p.idle for p in pollers),
                 on_end=self._on_replay_end,
                 node_id=self._config.trader_id,
             )
@@ -340,17 +340,8 @@ class _LiveRun:
         self._ended.set()
 
     def _journal_failed(self, reason: str) -> None:
-        """Runs on the writer thread. No entry passes `_written` until the journal works again."""
+        """Runs on the writer thread. No entry passes the gate until the journal works again."""
         self._failure = f"journal: {reason}"
-
-    async def _written(self, journal: Journal) -> bool:
-        """Wait until everything decided so far is on disk; False when the journal cannot be written."""
-        deadline = time.monotonic() + _JOURNAL_SECS
-        while not journal.settled():
-            if journal.failed or time.monotonic() > deadline:
-                return False
-            await asyncio.sleep(_JOURNAL_POLL_SECS)
-        return True
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()

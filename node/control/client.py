@@ -6,7 +6,6 @@ next way; when no way worked, the answer says what is left (exit code 1).
 """
 
 import asyncio
-import getpass
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from node.config import NodeConfig
 from node.control.access import run_directory, venue_rest
 from node.control.commands import CLOSING, LATCHING, Action, Command, Outcome
 from node.control.direct import flatten, naked_positions, open_positions
+from node.control.quick import user_name
 from node.control.run_directory import incident, write_beside
 from strategies.errors import ArgonautError, ConfigError
 
@@ -61,12 +61,24 @@ class ControlClient:
         self._environ = environ
         self._venue_url = venue_url
         self._directory = run_directory(config, run_dir)
-        self._who = who or _user()
+        self._who = who or user_name()
 
     async def give(
-        self, action: str, symbol: str | None, *, flatten_first: bool, direct: bool, as_json: bool, out: TextIO
+        self,
+        action: str,
+        symbol: str | None,
+        *,
+        flatten_first: bool,
+        direct: bool,
+        as_json: bool,
+        out: TextIO,
+        answer: dict[str, Any] | None = None,
     ) -> int:
-        """Give a command by whichever way works, print what became of it, and return the exit code."""
+        """
+        Give a command by whichever way works, print what became of it, and return the exit code.
+
+        `answer` is what the node's door has said to it already, if it was asked before (`node.control.quick`).
+        """
         command = Command(action=Action(action), symbol=symbol, who=self._who, via="cli").checked(self._config.symbols)
         if direct and command.action not in CLOSING:
             raise ConfigError(f"--direct: only for {' and '.join(CLOSING)}")
@@ -77,7 +89,7 @@ class ControlClient:
             for first in (Action.PAUSE, Action.FLATTEN):
                 outcome = await self._carry_out(msgspec.structs.replace(command, action=first), direct=False)
         if outcome.done:
-            outcome = await self._carry_out(command, direct=direct)
+            outcome = await self._carry_out(command, direct=direct, answer=answer)
         out.write(msgspec.json.encode(outcome).decode() + "\n" if as_json else f"{outcome.detail}\n")
         return 0 if outcome.done else 1
 
@@ -108,12 +120,12 @@ class ControlClient:
 
     # -- the ways -----------------------------------------------------------------------------------------------------
 
-    async def _carry_out(self, command: Command, *, direct: bool) -> Outcome:
+    async def _carry_out(self, command: Command, *, direct: bool, answer: dict[str, Any] | None = None) -> Outcome:
         outcome = None
         tried = "not asked (--direct)"
         if not direct:
             try:
-                outcome = await self._by_http(command)
+                outcome = await self._by_http(command, answer)
             except _NoAnswerError as e:
                 tried = str(e)
                 outcome = await self._by_file(command)
@@ -124,8 +136,9 @@ class ControlClient:
             return msgspec.structs.replace(outcome, detail=detail)
         return await self._by_rest(command, tried if outcome is None else "the node took it, the venue is not flat")
 
-    async def _by_http(self, command: Command) -> Outcome:
-        answer = await self._http("POST", command.action, {"symbol": command.symbol, "who": command.who})
+    async def _by_http(self, command: Command, answer: dict[str, Any] | None) -> Outcome:
+        if answer is None:
+            answer = await self._http("POST", command.action, {"symbol": command.symbol, "who": command.who})
         if "error" in answer:
             raise ConfigError(str(answer["error"]))
         return msgspec.convert(answer, Outcome)
@@ -211,13 +224,6 @@ class ControlClient:
 
 class _NoAnswerError(Exception):
     """The node cannot be reached this way."""
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except OSError:  # no entry for the user id, as in some containers
-        return "unknown"
 
 
 def _status_text(found: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -71,6 +72,11 @@ class Operations:
         self._guards: list[RiskGuard] = []
         self._plane: ControlPlane | None = None
         self._process: NodeProcess | None = None
+
+    @property
+    def ahead(self) -> Path:
+        """Where the journal's write-ahead file lies."""
+        return self._directory.path / "journal.ahead"
 
     def claim(self) -> None:
         """

@@ -4,7 +4,9 @@ Opening the journal's database: addresses, connections, schema upgrades, and err
 SQLite runs in WAL mode (readers never wait for the writer) with ``synchronous=FULL``: a commit is on the disk, not only
 in the operating system, when it returns. A killed process therefore loses nothing that was committed, nor does a power
 loss, as long as the disk honours flushes. FULL costs one flush per commit, and the writer commits in batches on its own
-thread, so nobody waits for it. PostgreSQL gives the same promise with its default ``synchronous_commit = on``.
+thread, so nobody waits for it. With ``power_safe=False`` it is NORMAL: no flush per commit, and a power loss (not a
+killed process) may take the last commits. PostgreSQL gives the same promise with its default
+``synchronous_commit = on``.
 """
 
 import re
@@ -48,6 +50,8 @@ class Database:
         (``postgresql://`` is taken as the latter; ``?schema=name`` chooses the PostgreSQL schema).
     read_only : bool
         Open for reading only; nothing is created or upgraded.
+    power_safe : bool
+        Whether a SQLite commit waits for the disk.
 
     Attributes
     ----------
@@ -65,8 +69,9 @@ class Database:
 
     """
 
-    def __init__(self, url: str, *, read_only: bool = False) -> None:
+    def __init__(self, url: str, *, read_only: bool = False, power_safe: bool = True) -> None:
         self.read_only = read_only
+        self._synchronous = "FULL" if power_safe else "NORMAL"
         address = _parse(url)
         self.path: Path | None = None
         self.schema: str | None = None
@@ -144,7 +149,8 @@ class Database:
         @event.listens_for(engine, "connect")
         def _prepare(connection: Any, _: Any) -> None:
             connection.isolation_level = None  # transactions are begun below, so that they also cover DDL
-            pragmas = ["query_only = ON"] if self.read_only else ["journal_mode = WAL", "synchronous = FULL"]
+            writing = ["journal_mode = WAL", f"synchronous = {self._synchronous}"]
+            pragmas = ["query_only = ON"] if self.read_only else writing
             for pragma in pragmas:
                 connection.execute(f"PRAGMA {pragma}")
 

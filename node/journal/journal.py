@@ -2,6 +2,7 @@
 
 import atexit
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from node.journal.archive import set_aside
 from node.journal.database import Database, prepare
 from node.journal.models import META
 from node.journal.reader import JournalReader
+from node.journal.takeover import journal_identity, take_over
 from node.journal.writer import Writer
 from strategies.errors import JournalError
 from strategies.records import TOPIC, Record
@@ -87,6 +89,23 @@ class Journal(JournalReader):
         """
         return self._writer is None or self._writer.settled()
 
+    def kept(self) -> bool:
+        """Return whether everything recorded survives the end of this process, however it ends. Never blocks."""
+        return self._writer is None or self._writer.kept()
+
+    def force(self) -> None:
+        """
+        Return when everything recorded before the call survives a power loss too. Blocks: call it on a thread.
+
+        Raises
+        ------
+        JournalError
+            Propagate: the disk does not take it.
+
+        """
+        if self._writer is not None:
+            self._writer.force()
+
     def flush(self, timeout: float = 10.0) -> None:
         """
         Return when everything recorded before the call is committed.
@@ -132,7 +151,7 @@ class Journal(JournalReader):
             Fatal: the journal tells of a real account, or could not be set aside (then it is unchanged).
 
         """
-        self._writing()
+        writer = self._writing()
         self.flush()
         known = self.meta()
         facts = {_SESSION: session, _REPLACEABLE: "yes" if replaceable else "no"}
@@ -150,9 +169,11 @@ class Journal(JournalReader):
         if bound is None and not replaceable:
             raise JournalError(f"journal {self.label}: has records of an unknown account; give this account another")
         try:
-            return set_aside(self._database, facts)
+            archive = set_aside(self._database, facts)
+            writer.restart_ahead(journal_identity(self._database))
         except (SQLAlchemyError, OSError) as e:
             raise self._database.error("cannot be set aside", e) from None
+        return archive
 
     def close(self, timeout: float = 30.0) -> None:
         """
@@ -192,6 +213,8 @@ def open_journal(
     url: str,
     *,
     read_only: bool = False,
+    ahead: Path | None = None,
+    power_safe: bool = True,
     on_failure: Callable[[str], None] | None = None,
     on_recovery: Callable[[], None] | None = None,
     **options: Any,
@@ -206,6 +229,11 @@ def open_journal(
         ``postgresql+psycopg://user:password@host/database`` (schema ``argonaut``, or ``?schema=name``).
     read_only : bool
         Nothing is written or upgraded; for dashboards and commands beside a running node.
+    ahead : Path, optional
+        Write-ahead file, on a disk of this machine; what a killed process left in it is taken over. None: records are
+        safe once they are committed.
+    power_safe : bool
+        Whether a commit to SQLite waits for the disk. False: it survives a killed process, not a power loss.
     on_failure : callable, optional
         Called with the reason when writing has failed for a while. Runs on the writer thread: hand over to the event
         loop with ``loop.call_soon_threadsafe``.
@@ -217,15 +245,18 @@ def open_journal(
     Raises
     ------
     JournalError
-        Fatal: malformed address, unreachable, not a journal, or written by a newer version.
+        Fatal: malformed address, unreachable, not a journal, or written by a newer version; an unusable write-ahead
+        file.
 
     """
-    database = Database(url, read_only=read_only)
+    database = Database(url, read_only=read_only, power_safe=power_safe)
     try:
         prepare(database)
         if read_only:
             return Journal(database, None)
-        return Journal(database, Writer(database, on_failure=on_failure, on_recovery=on_recovery, **options))
+        file = None if ahead is None else take_over(database, ahead)
+        writer = Writer(database, ahead=file, on_failure=on_failure, on_recovery=on_recovery, **options)
+        return Journal(database, writer)
     except BaseException:
         database.close()
         raise

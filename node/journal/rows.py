@@ -27,7 +27,7 @@ _OBSERVATION: Final = frozenset({"market_time", "wall_time"})
 _YIELD_EVERY: Final = 16
 _COMPARE_CHUNK: Final = 500  # below every database's limit on bound parameters
 
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(AnyRecord).decode
 
 Row = dict[str, Any]
@@ -52,14 +52,14 @@ def to_rows(records: Iterable[Any]) -> Batch:
 def to_row(record: Any) -> tuple[type[Record], Row]:
     """Return the kind under which `record` is stored and its row."""
     try:
-        payload = _encode(record)
+        payload = encode(record)
         kind = type(_decode(payload))  # what cannot be read back is not a record
         row: Row = {name: getattr(record, name) for name in COLUMNS[kind]}
         row["payload"] = payload.decode()
     except Exception as e:  # noqa: BLE001 - whatever was published must not stop the writer
         incident = unwritable(record, e)
         row = {name: getattr(incident, name) for name in COLUMNS[IncidentRecord]}
-        row["payload"] = _encode(incident).decode()
+        row["payload"] = encode(incident).decode()
         return IncidentRecord, row
     return kind, row
 

@@ -4,16 +4,21 @@ The writer thread: takes records from the event loop and commits them in batches
 ``put`` never touches the database. Money records (fills, trades, funding, approvals) and incidents are always accepted
 and committed at once; the others wait at most `batch_seconds` for company. While the database cannot be written, the
 writer keeps what it has, tries again with growing pauses, and says so once `fail_after` seconds have passed.
+
+With a write-ahead file (`node.journal.ahead`) every record is in the operating system's hands before ``put`` returns.
+Then nothing is urgent: a commit right behind an approval would compete with the order it was granted for.
 """
 
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from sqlalchemy.exc import DataError, IntegrityError
 
 from node.journal import rows
+from node.journal.ahead import WriteAhead
 from node.journal.database import Database
 from strategies.errors import JournalError
 from strategies.records import IncidentRecord
@@ -24,6 +29,9 @@ LISTENER_ERROR: Final = "journal_listener_error"
 
 _ALWAYS_ACCEPTED: Final = rows.MONEY | {"incident"}
 _CHUNK: Final = 2_000
+_CLEAR_BYTES: Final = 64 * 1024
+"""Size beyond which the write-ahead file is emptied once the database has all of it: a start reads it back."""
+_FORCE_SECONDS: Final = 10.0
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
 _CONTENT_ERRORS: Final = (DataError, IntegrityError, OverflowError, UnicodeError)
@@ -46,6 +54,8 @@ class Writer:
         How long a record may wait for others to share its commit.
     fail_after : float
         Seconds of unsuccessful writing after which :attr:`failure` is set and `on_failure` called.
+    ahead : WriteAhead or None
+        Where records go before they go to the database.
     on_failure, on_recovery : callable or None
         Called on the writer thread, once for each failure: with the reason, and without arguments when it is over.
 
@@ -59,6 +69,7 @@ class Writer:
         batch_seconds: float = 0.03,
         fail_after: float = 2.0,
         full_wait_seconds: float = 0.05,
+        ahead: WriteAhead | None = None,
         on_failure: Callable[[str], None] | None = None,
         on_recovery: Callable[[], None] | None = None,
     ) -> None:
@@ -70,6 +81,10 @@ class Writer:
         self._batch_seconds = batch_seconds
         self._fail_after = fail_after
         self._full_wait_seconds = full_wait_seconds
+        self._ahead = ahead
+        self._unsafe = 0  # records accepted when the last one that could not be written ahead came
+        self.ahead_error: str | None = None
+        """Why the write-ahead file could not be written last; None while it works."""
         self._lock = threading.Lock()
         self._progress = threading.Condition(self._lock)
         self._wake = threading.Event()
@@ -115,7 +130,8 @@ class Writer:
                 return
             self._pending.append(record)
             self._accepted += 1
-        if urgent:
+            ahead = self._write_ahead(record)
+        if urgent and not ahead:
             self._urgent.set()
         if not self._wake.is_set():
             self._wake.set()
@@ -126,6 +142,35 @@ class Writer:
             if self._pending:
                 self._wake_now()
             return self._accepted == self._written
+
+    def kept(self) -> bool:
+        """Return whether everything accepted survives this process: written ahead, or committed. Never blocks."""
+        with self._lock:
+            return self._accepted == self._written or (self._ahead is not None and self._unsafe <= self._written)
+
+    def force(self) -> None:
+        """
+        Return when everything accepted before the call survives a power loss too. Blocks.
+
+        Raises
+        ------
+        JournalError
+            Propagate: the disk does not take it.
+
+        """
+        if self._ahead is None:
+            self.flush(_FORCE_SECONDS)
+            return
+        try:
+            self._ahead.force()
+        except OSError as e:
+            raise JournalError(f"journal {self._database.label}: write-ahead file: {e.strerror or e}") from None
+
+    def restart_ahead(self, identity: str) -> None:
+        """Empty the write-ahead file and go on for the journal `identity`; call when nothing is waiting."""
+        if self._ahead is not None:
+            with self._lock:
+                self._ahead.restart(identity)
 
     def flush(self, timeout: float) -> None:
         """
@@ -165,9 +210,31 @@ class Writer:
             self._wake_now()
         # A commit that is under way may overrun the deadline by the database's own time-outs.
         self._thread.join(timeout + 60.0)
+        if self._ahead is not None:
+            if not self.waiting:
+                with suppress(OSError):  # what stays is known already, and written again without effect
+                    self._ahead.clear()
+            self._ahead.close()
+            self._ahead = None
         if self.waiting:
             reason = self.failure or "the database is slow"
             raise JournalError(f"journal {self._database.label}: {self.waiting} records could not be written: {reason}")
+
+    def _write_ahead(self, record: Any) -> bool:
+        """Append `record`, whose turn among the accepted it is; return whether that made it safe."""
+        if self._ahead is None:
+            return False
+        try:
+            self._ahead.append(rows.encode(record))
+        except OSError as e:
+            self._unsafe = self._accepted
+            self.ahead_error = str(e.strerror or e)
+            return False
+        except Exception:  # noqa: BLE001 - not a record: the writer turns it into an incident that quotes it
+            self._unsafe = self._accepted
+            return False
+        self.ahead_error = None
+        return True
 
     def _wake_now(self) -> None:
         self._urgent.set()
@@ -228,6 +295,9 @@ class Writer:
                 break
         with self._lock:
             self._written += len(records)
+            if self._ahead is not None and self._accepted == self._written and self._ahead.size > _CLEAR_BYTES:
+                with suppress(OSError):  # tried again after the next commit
+                    self._ahead.clear()
             self._progress.notify_all()
         if self.failure is not None:
             self._recover(time.monotonic() - started)
@@ -290,4 +360,5 @@ class Writer:
         with self._lock:
             self._pending.append(incident)
             self._accepted += 1
+            self._write_ahead(incident)
         self._wake_now()

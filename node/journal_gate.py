@@ -1,0 +1,76 @@
+"""No entry before what led to it is safe: what the live node waits for, and how it opens its journal."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from node.config import NodeConfig
+from node.journal import Journal, open_journal
+from strategies.errors import JournalError
+
+_PATIENCE_SECS = 2.0
+_POLL_SECS = 0.0011  # uvloop rounds anything below a millisecond to zero: a busy loop
+
+
+class JournalGate:
+    """
+    The journal of a live node, and whether it is good enough for an entry.
+
+    Parameters
+    ----------
+    config : NodeConfig
+        Its ``journal`` and ``journal_durability``.
+    ahead : Path
+        The write-ahead file.
+    on_failure : Callable[[str], None]
+        Told on the writer thread when the database cannot be written.
+
+    Attributes
+    ----------
+    journal : Journal
+        Open for writing.
+
+    Raises
+    ------
+    JournalError
+        Fatal: see :func:`node.journal.open_journal`.
+
+    """
+
+    def __init__(self, config: NodeConfig, ahead: Path, on_failure: Callable[[str], None]) -> None:
+        self._power_safe = config.journal_durability == "power"
+        self.journal: Journal = open_journal(
+            config.journal, ahead=ahead, power_safe=self._power_safe, on_failure=on_failure
+        )
+        # Flushing to a disk blocks, and the event loop must not.
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="journal-disk") if self._power_safe else None
+
+    def kept(self) -> bool:
+        """Whether a kill would take nothing. Where the write-ahead file fails that needs a commit: it is hurried."""
+        return self.journal.kept() or self.journal.settled()
+
+    async def written(self) -> bool:
+        """Wait until everything decided so far is safe; False (**fail closed**) when the journal cannot be written."""
+        deadline = time.monotonic() + _PATIENCE_SECS
+        while not self.kept():
+            if self.journal.failed or time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(_POLL_SECS)
+        if self.journal.failed:
+            return False
+        if self._disk is None:
+            return True
+        forced = asyncio.get_running_loop().run_in_executor(self._disk, self.journal.force)
+        try:
+            await asyncio.wait_for(forced, _PATIENCE_SECS)
+        except (TimeoutError, JournalError):
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the journal. Error contract: propagate :class:`JournalError`."""
+        if self._disk is not None:
+            self._disk.shutdown(wait=False, cancel_futures=True)
+        self.journal.close()
