@@ -14,6 +14,9 @@ from pathlib import Path
 from strategies.startup import run_command
 
 
+_SWITCH_SECS = 0.0005
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command's argument parser."""
     p = argparse.ArgumentParser(
@@ -39,6 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     from node.config import load_config  # noqa: PLC0415
 
     config = load_config(args.config)
+    # The journal's writer must not keep the event loop from an order for Python's usual 5 ms.
+    sys.setswitchinterval(_SWITCH_SECS)
     changes = {"catalog": args.catalog and str(args.catalog), "journal": args.journal, "log_level": args.log_level}
     config = msgspec.structs.replace(config, **{k: v for k, v in changes.items() if v is not None})
     from node.live_run import run_live  # noqa: PLC0415

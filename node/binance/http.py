@@ -176,8 +176,12 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
         await self._ask_budget(self.budget.ready, http_method, url_path, signed)
         if "timestamp" in signed:
             signed["timestamp"] = str(self._clock.timestamp_ms())
-        signed["signature"] = self._get_sign(self._prepare_params(signed))
-        return await self.send_request(http_method, url_path, signed, ratelimiter_keys)
+        signed.pop("signature", None)
+        query = self._prepare_params(signed)
+        signature = self._get_sign(query)
+        signed["signature"] = signature
+        query = f"{query}&{urlencode({'signature': signature})}"
+        return await self._send(http_method, url_path, signed, query, ratelimiter_keys)
 
     async def send_request(
         self,
@@ -193,10 +197,21 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
         is not JSON, and with status 0 and code -1007 for no answer within the time-out. ``BinanceClientError`` with
         status 429 and code -1003 also for a request that was held back and never sent (see `RequestBudget`).
         """
+        query = urlencode(payload) if payload else ""
+        return await self._send(http_method, url_path, payload, query, ratelimiter_keys)
+
+    async def _send(
+        self,
+        http_method: HttpMethod,
+        url_path: str,
+        payload: dict[str, str] | None,
+        query: str,
+        ratelimiter_keys: list[str] | None,
+    ) -> bytes:
         weight = await self._ask_budget(self.budget.admit, http_method, url_path, payload)
         status, headers, body = UNREACHABLE, {}, b""
         try:
-            response = await self._exchange(http_method, url_path, payload, ratelimiter_keys)
+            response = await self._exchange(http_method, url_path, query, ratelimiter_keys)
             status, headers, body = response.status, response.headers, response.body
         finally:
             told = self.budget.answered(weight, status, headers, body if status in {418, 429} else b"")
@@ -230,10 +245,10 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
         self,
         http_method: HttpMethod,
         url_path: str,
-        payload: dict[str, str] | None,
+        query: str,
         ratelimiter_keys: list[str] | None,
     ) -> Any:
-        target = f"{url_path}?{urlencode(payload)}" if payload else url_path
+        target = f"{url_path}?{query}" if query else url_path
         self._log.debug(_SECRET_PARAMETERS.sub(r"\1=…", target))
         try:
             return await self._client.request(
