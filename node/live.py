@@ -13,7 +13,6 @@ from pathlib import Path
 
 from strategies.startup import run_command
 
-
 _SWITCH_SECS = 0.0005
 
 

@@ -6,7 +6,6 @@ cannot trade is worse than none. An aborted replay or a broken invariant ends it
 """
 
 import asyncio
-import gc
 import os
 import signal
 import time
@@ -19,7 +18,7 @@ from nautilus_trader.adapters.binance.http.error import BinanceError
 from nautilus_trader.live.node import TradingNode
 
 from actors.ledger import RestoredLedger
-from actors.risk_state import ACCOUNT, Latch, RestoredRisk
+from actors.risk_state import RestoredRisk
 from catalog.instruments import instrument_id
 from catalog.sample import describe
 from node.account_summary import Ending, summarize_account
@@ -37,14 +36,15 @@ from node.control.operations import Operations
 from node.doctor.gate import require_clearance
 from node.environments import Environment, Session, environment_of, get_json
 from node.health import EntryHolds, HealthMonitor, paused_by
-from node.journal import Journal, Restore
+from node.journal import Journal
 from node.journal_gate import JournalGate
 from node.kill_points import kill_point
 from node.live_summary import NodeView, Summary, summarize
 from node.redis_link import RedisConfig, reachable
+from node.restored import restored_ledger, restored_risk, settle_memory
 from strategies.base import FUNDING_READY_TOPIC, SignalStrategy
 from strategies.errors import VenueError
-from strategies.records import FillRecord, FundingRecord
+from strategies.request_budget import RequestBudget
 
 _MILLI_NS = 1_000_000
 _DAY_NS = 86_400_000_000_000
@@ -54,13 +54,6 @@ _POLL_SECS = 0.02
 _FUNDING_SECS = 60.0
 _TRADER_POLL_SECS = 0.25
 _PAYMENTS_SECS = 3.0
-_LATCH_OF_CODE = {
-    "pause": Latch.PAUSED,
-    "kill": Latch.KILLED,
-    "daily_loss": Latch.DAILY_LOSS,
-    "fast_kill": Latch.FAST_KILL,
-    "slow_kill": Latch.SLOW_KILL,
-}
 
 
 async def run_live(config: NodeConfig, venue_url: str | None, *, flatten_on_stop: bool = False) -> Summary:
@@ -131,7 +124,7 @@ class _LiveRun:
                 kill.install(node, client)
             guards = AccountGuards(
                 *(self._config, node, client, journal, self._holds),
-                lambda: self._rest(settings),
+                lambda: self._rest(settings, client.request_budget),
                 replay=self._environment.replay,
             )
             view = await self._drive(node, gate, health, guards)
@@ -193,7 +186,7 @@ class _LiveRun:
             self._holds.incident("REDIS_ABSENT", f"running without redis {self._config.redis.address}")
         return HealthMonitor(
             self._holds,
-            self._rest(settings),
+            self._rest(settings, client.request_budget),
             stream_up=client.user_stream_up,
             max_offset_ms=exchange.max_clock_offset_ms,
             clock_poll_secs=exchange.clock_poll_secs,
@@ -220,7 +213,7 @@ class _LiveRun:
             funding = await missed_funding(rest, journal, symbols, now_ms=now_ms, replay=self._environment.replay)
         return restored_risk(restore), restored_ledger(restore, missed, funding)
 
-    def _rest(self, settings: BinanceSettings) -> BinanceRest:
+    def _rest(self, settings: BinanceSettings, budget: RequestBudget | None = None) -> BinanceRest:
         resolved = settings.resolved()
         return BinanceRest(
             resolved.base_url_http or "",
@@ -228,6 +221,7 @@ class _LiveRun:
             api_secret=resolved.api_secret,
             timeout_secs=settings.http_timeout_secs,
             get_attempts=_GET_ATTEMPTS,
+            budget=budget,
         )
 
     def _build(self, restored: tuple[RestoredRisk, RestoredLedger], settings: BinanceSettings) -> TradingNode:
@@ -373,33 +367,3 @@ class _LiveRun:
             self._failure = self._failure or "the node did not stop within 30 s"
         except Exception as e:  # noqa: BLE001 - whatever ended the node is the failure to report
             self._failure = self._failure or f"{type(e).__name__}: {e}"
-
-
-def settle_memory() -> None:
-    """Take what a start leaves for good out of the garbage collector's sight: looking at it takes 0.1 s or more."""
-    gc.collect()
-    gc.freeze()
-
-
-def restored_risk(restore: Restore) -> RestoredRisk:
-    """Return what the guard must remember, from the journal."""
-    day = None if restore.market_time is None else restore.market_time // _DAY_NS
-    return RestoredRisk(
-        trade_pnls={s: found.closed_pnls for s, found in restore.symbols.items() if found.closed_pnls},
-        latches=[(_LATCH_OF_CODE[latch.code], latch.symbol or ACCOUNT) for latch in restore.latches],
-        day=day if restore.day_start is not None else None,
-        day_start_equity=restore.day_start_equity,
-    )
-
-
-def restored_ledger(restore: Restore, missed: list[FillRecord], missed_funding: list[FundingRecord]) -> RestoredLedger:
-    """Return the open positions' history, from the journal and, since it ended, from the venue."""
-    fills = sorted((f for s in restore.symbols.values() for f in s.open_fills), key=lambda f: f.event_time)
-    return RestoredLedger(
-        fills=fills,
-        funding=[f for s in restore.symbols.values() for f in s.open_funding],
-        missed=missed,
-        missed_funding=missed_funding,
-        seen_fills=[i for s in restore.symbols.values() for i in s.known_fill_ids],
-        verdicts={i: v for s in restore.symbols.values() for i, v in s.verdicts.items()},
-    )

@@ -42,6 +42,8 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
 
     Attributes
     ----------
+    request_budget : RequestBudget
+        Of everything this node asks the venue.
     user_messages : int
         User-stream messages handled since construction (the replay barrier counts on it).
     before_entry : Callable[[], Awaitable[bool]] or None
@@ -63,6 +65,7 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
             asyncio.Lock() if kwargs["config"].lift_rate_limits else nullcontext()
         )
         self._unknown_kinds: set[str] = set()
+        self.request_budget = client.budget
         client.budget.on_blocked = lambda code, message: self._incident("warning", code, message)
         self._funding = FundingReporter(
             self, http=client, msgbus=self._msgbus, clock=self._clock, replay=kwargs["config"].lift_rate_limits

@@ -208,13 +208,13 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
         query: str,
         ratelimiter_keys: list[str] | None,
     ) -> bytes:
-        weight = await self._ask_budget(self.budget.admit, http_method, url_path, payload)
+        purpose, weight = await self._ask_budget(self.budget.admit, http_method, url_path, payload)
         status, headers, body = UNREACHABLE, {}, b""
         try:
             response = await self._exchange(http_method, url_path, query, ratelimiter_keys)
             status, headers, body = response.status, response.headers, response.body
         finally:
-            told = self.budget.answered(weight, status, headers, body if status in {418, 429} else b"")
+            told = self.budget.answered(weight, status, headers, body if status in {418, 429} else b"", purpose)
         self.used_weight = self.used_weight if told is None else told
         if status >= 400:
             kind = BinanceServerError if status >= 500 else BinanceClientError
@@ -231,15 +231,15 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
         http_method: HttpMethod,
         url_path: str,
         payload: dict[str, str] | None,
-    ) -> int:
+    ) -> tuple[Purpose, int]:
         method = _method(http_method)
-        weight = weight_of(url_path, payload)
+        purpose, weight = purpose_of(method, url_path, payload), weight_of(url_path, payload)
         try:
-            await ask(purpose_of(method, url_path, payload), weight)
+            await ask(purpose, weight)
         except HeldBackError as e:
             message = {"code": TOO_MANY_REQUESTS, "msg": f"{method} {url_path}: {e}"}
             raise BinanceClientError(status=429, message=message, headers={}) from None
-        return weight
+        return purpose, weight
 
     async def _exchange(
         self,

@@ -21,11 +21,13 @@ import msgspec
 from yarl import URL
 
 from strategies.errors import ConfigError, VenueError
+from strategies.request_budget import Purpose, RequestBudget, purpose_of, weight_of
 
 type Parameters = Mapping[str, str | int | bool | Decimal]
 
 _FIRST_RETRY_SECS = 0.25
 NO_ANSWER = 0
+_TOO_MANY = -1003
 _PKCS8_ED25519_HEADER = base64.b64decode("MC4CAQAwBQYDK2VwBCIEIA==")
 _UNKNOWN_CODES = frozenset({-1000, -1001, -1006, -1007})
 
@@ -82,6 +84,9 @@ class BinanceRest:
     get_attempts : int
         How often a GET is sent in all while the venue gives no clear answer (5xx, -1007, transport error); doubling
         waits from 0.25 s lie between. One hiccup must not end a start. Nothing but a GET is ever sent again.
+    budget : RequestBudget or None
+        The node's own, so that nobody talks into the silence the exchange has ordered. A request that would have to
+        wait fails at once, with ``retry_after_secs``. None: this client stands for itself.
 
     """
 
@@ -95,7 +100,9 @@ class BinanceRest:
         timeout_secs: float = 10.0,
         time_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         get_attempts: int = 1,
+        budget: RequestBudget | None = None,
     ) -> None:
+        self._budget = budget
         self._get_attempts = get_attempts
         self._base_url = base_url.rstrip("/")
         self._api_key = api_key
@@ -149,21 +156,49 @@ class BinanceRest:
             query = self._signed(query)
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=self._timeout)
+        purpose, weight = purpose_of(method, path, params), weight_of(path, params)
+        self._admit(method, path, purpose, weight)
         headers = {"X-MBX-APIKEY": self._api_key} if self._api_key else {}
         # The query is signed as a string: the URL must not be encoded a second time.
         url = URL(f"{self._base_url}{path}{'?' if query else ''}{query}", encoded=True)
+        answered = False
         try:
             async with self._session.request(method, url, headers=headers) as response:
                 body = await response.read()
+                self._answered(purpose, weight, response, body)
+                answered = True
         except (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError) as e:
             # Some of these errors carry the URL, and with it the signature: name the kind only.
             raise VenueRequestError(
                 method, path, status=NO_ANSWER, code=None, reason=type(e).__name__, retry_after_secs=None
             ) from None
-        weight = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
-        if weight.isdigit():
-            self.used_weight = int(weight)
+        finally:
+            if not answered:
+                self._answered(purpose, weight, None, b"")
+        told = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
+        if told.isdigit():
+            self.used_weight = int(told)
         return _decoded(method, path, response, body)
+
+    def _admit(self, method: str, path: str, purpose: Purpose, weight: int) -> None:
+        if self._budget is None:
+            return
+        wait = self._budget.wait_secs(purpose, weight)
+        if wait > 0:
+            raise VenueRequestError(
+                method,
+                path,
+                status=429,
+                code=_TOO_MANY,
+                reason=str(self._budget.held_back(wait)),
+                retry_after_secs=wait,
+            )
+        self._budget.begin(purpose, weight)
+
+    def _answered(self, purpose: Purpose, weight: int, response: aiohttp.ClientResponse | None, body: bytes) -> None:
+        if self._budget is not None:
+            status, headers = (NO_ANSWER, {}) if response is None else (response.status, response.headers)
+            self._budget.answered(weight, status, headers, body if status in {418, 429} else b"", purpose)
 
     def _signed(self, query: str) -> str:
         if self._sign is None or not self._api_key:

@@ -10,6 +10,7 @@ from nautilus_trader.common.component import LiveClock
 from nautilus_trader.core.nautilus_pyo3 import HttpMethod
 
 from node.binance.http import ArgonautBinanceHttpClient, outcome_unknown, transient
+from node.binance.rest import BinanceRest, VenueRequestError
 from strategies.request_budget import BAN_SECS, HeldBackError, Purpose, RequestBudget, purpose_of, weight_of
 
 MINUTE_START = 1_800_000_000.0  # a multiple of 60
@@ -44,8 +45,14 @@ def budget(time: Time, limit: int | None = 2400) -> RequestBudget:
         ("POST", "/fapi/v1/order", {"reduceOnly": "False"}, Purpose.ENTER),
         ("POST", "/fapi/v1/algoOrder", {}, Purpose.ENTER),
         ("PUT", "/fapi/v1/order", {}, Purpose.ENTER),
-        ("GET", "/fapi/v1/order", {"reduceOnly": "true"}, Purpose.ASK),
-        ("POST", "/fapi/v1/listenKey", None, Purpose.ASK),
+        ("GET", "/fapi/v1/order", {"reduceOnly": "true"}, Purpose.SEE),
+        ("GET", "/fapi/v1/algoOrder", {"clientAlgoId": "x"}, Purpose.SEE),
+        ("GET", "/fapi/v3/positionRisk", {}, Purpose.SEE),
+        ("GET", "/fapi/v1/openAlgoOrders", {"symbol": "XRPUSDT"}, Purpose.SEE),
+        ("GET", "/fapi/v1/openAlgoOrders", {}, Purpose.ASK),
+        ("GET", "/fapi/v1/allOrders", {"symbol": "XRPUSDT"}, Purpose.ASK),
+        ("POST", "/fapi/v1/listenKey", None, Purpose.SEE),
+        ("PUT", "/fapi/v1/listenKey", None, Purpose.SEE),
         ("DELETE", "/fapi/v1/listenKey", None, Purpose.ASK),
     ],
 )
@@ -133,6 +140,97 @@ async def test_without_a_limit_only_the_venues_own_word_counts() -> None:
         await mine.admit(Purpose.ENTER, 1)
 
 
+LOW = {"X-MBX-USED-WEIGHT-1M": "12"}
+HIGH = {"X-MBX-USED-WEIGHT-1M": "2400"}
+
+
+async def test_a_refusal_that_weight_does_not_explain_costs_seconds_and_each_further_one_twice_as_many() -> None:
+    time = Time()
+    mine = budget(time)
+    for secs in (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0):
+        await mine.admit(Purpose.ASK, 1)
+        mine.answered(1, 429, LOW)
+        assert mine.silent_secs == pytest.approx(secs)
+    await mine.admit(Purpose.ASK, 1)
+    mine.answered(1, 200, LOW)
+    assert mine.silent_secs == 0
+    await mine.admit(Purpose.ASK, 1)
+    mine.answered(1, 429, LOW)
+    assert mine.silent_secs == pytest.approx(1.0)  # a good answer has cleared the count
+
+
+async def test_a_guess_is_probed_ever_more_rarely_and_ends_with_the_first_sign_of_headroom() -> None:
+    time = Time()
+    mine = budget(time)
+    await mine.admit(Purpose.ASK, 40)
+    mine.answered(40, 429, HIGH)
+    assert mine.silent_secs == pytest.approx(60.0)
+    sent = []
+    while mine.silent_secs and time.now < MINUTE_START + 25:
+        await mine.admit(Purpose.SEE, 1)
+        sent.append(time.now - MINUTE_START)
+        mine.answered(1, 429, HIGH, purpose=Purpose.SEE)
+    assert sent == [pytest.approx(t) for t in (1.0, 3.0, 7.0, 15.0, 31.0)]
+    await mine.admit(Purpose.SEE, 1)
+    mine.answered(1, 200, LOW, purpose=Purpose.SEE)
+    assert mine.silent_secs == 0
+    await mine.admit(Purpose.ENTER, 1)
+
+
+async def test_probes_that_wait_together_leave_one_after_the_other() -> None:
+    time = Time()
+    mine = budget(time)
+    await mine.admit(Purpose.ASK, 1)
+    mine.answered(1, 429, HIGH)
+    sent = []
+
+    async def look() -> None:
+        await mine.admit(Purpose.SEE, 1)
+        sent.append(time.now)
+
+    await asyncio.gather(*(look() for _ in range(5)))
+    assert len(set(sent)) == 5
+
+
+async def test_what_the_venue_has_ordered_holds_for_questions_too() -> None:
+    time = Time()
+    mine = budget(time)
+    await mine.admit(Purpose.ASK, 1)
+    mine.answered(1, 429, {**LOW, "Retry-After": "20"})
+    await mine.admit(Purpose.SEE, 1)
+    assert time.now == MINUTE_START + 20
+    mine.answered(1, 200, LOW, purpose=Purpose.SEE)
+
+
+@pytest.mark.parametrize(("status", "most"), [(429, 35), (418, 8)])
+async def test_protection_that_is_refused_does_not_hammer(status: int, most: int) -> None:
+    time = Time()
+    mine = budget(time)
+    sent = 0
+    while time.now < MINUTE_START + 59:
+        await mine.admit(Purpose.PROTECT, 1)
+        sent += 1
+        mine.answered(1, status, {"Retry-After": "60"}, purpose=Purpose.PROTECT)
+        assert sent < 100
+    assert sent <= most
+    mine.answered(0, 200, LOW, purpose=Purpose.PROTECT)
+    before = time.now
+    await mine.admit(Purpose.PROTECT, 1)
+    assert time.now == before  # an order that was taken clears it
+
+
+async def test_what_keeps_the_node_seeing_may_use_the_reserve_but_for_its_end() -> None:
+    time = Time()
+    mine = budget(time)
+    await mine.admit(Purpose.ASK, 1)
+    mine.answered(1, 200, {"X-MBX-USED-WEIGHT-1M": "2200"})
+    await mine.admit(Purpose.SEE, 5)
+    assert time.slept == []
+    mine.answered(5, 200, {"X-MBX-USED-WEIGHT-1M": "2299"}, purpose=Purpose.SEE)
+    await mine.admit(Purpose.SEE, 5)
+    assert time.slept == [pytest.approx(60.0)]
+
+
 async def test_the_client_keeps_silent_and_signs_after_the_wait() -> None:
     """Over real sockets: an entry is refused unsent, a stop goes out, a question comes later, freshly signed."""
     seen: list[tuple[str, str, int]] = []
@@ -182,5 +280,35 @@ async def test_the_client_keeps_silent_and_signs_after_the_wait() -> None:
         await question
         assert seen[2][1] == "/fapi/v2/account"
         assert seen[2][2] >= before + 500  # stamped when it was sent, not when it was asked
+    finally:
+        await runner.cleanup()
+
+
+async def test_the_nodes_other_client_does_not_talk_into_the_silence() -> None:
+    seen: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(request.path)
+        refused = len(seen) == 1
+        return web.json_response({"serverTime": 1}, status=429 if refused else 200, headers=LOW)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    time = Time()
+    mine = budget(time)
+    try:
+        async with BinanceRest(f"http://127.0.0.1:{runner.addresses[0][1]}", budget=mine) as rest:
+            for _ in range(3):
+                with pytest.raises(VenueRequestError) as refused:
+                    await rest.get("/fapi/v1/time")
+            assert refused.value.status == 429
+            assert refused.value.retry_after_secs == pytest.approx(1.0)
+            assert seen == ["/fapi/v1/time"]
+            time.now += 1.0
+            assert await rest.get("/fapi/v1/time") == {"serverTime": 1}
+            assert mine.used == 12
     finally:
         await runner.cleanup()

@@ -180,5 +180,5 @@ def test_half_a_line_never_stands_before_the_next(tmp_path, monkeypatch):
 
 def test_an_unusable_file_is_one_clear_error(url, tmp_path):
     (tmp_path / "journal.ahead").mkdir()
-    with pytest.raises(JournalError, match="write-ahead file .*journal.ahead"):
+    with pytest.raises(JournalError, match=r"write-ahead file .*journal\.ahead"):
         open_journal(url, ahead=tmp_path / "journal.ahead")
