@@ -236,11 +236,12 @@ class ExchangeConfig(FrozenConfig, frozen=True):
     http_timeout_secs : int
         Time-out of every REST request.
     api_key_env, api_secret_env : str
-        Names of the environment variables.
+        Names of the environment variables. The second holds an HMAC secret, an Ed25519 private key (PEM or base64), or
+        the name of a file with one.
     account : str
         Name of the account, for the journal; empty: a fingerprint of the API key. Name it before you change keys.
-    base_url_http, base_url_ws : str or None
-        Other addresses than the exchange's own; for ``testnet`` and ``demo`` only.
+    base_url_http, base_url_ws, base_url_ws_api : str or None
+        Other addresses than the exchange's own; for ``testnet`` and ``demo`` only. The last is for Ed25519 keys.
     max_clock_offset_ms : int
         Difference between our clock and the exchange's beyond which nothing is opened.
     clock_poll_secs : float
@@ -256,6 +257,7 @@ class ExchangeConfig(FrozenConfig, frozen=True):
     account: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_.-]{0,40}$")] = ""
     base_url_http: str | None = None
     base_url_ws: str | None = None
+    base_url_ws_api: str | None = None
     max_clock_offset_ms: Annotated[int, msgspec.Meta(ge=50, le=60_000)] = 1_000
     clock_poll_secs: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 15.0
 
@@ -325,7 +327,7 @@ class NodeConfig(FrozenConfig, frozen=True):
         if len(self.context) not in (0, 2):
             raise ValueError("context: name two symbols (BTC, ETH) or none: []")
         if self.environment not in ("testnet", "demo"):
-            for key in ("base_url_http", "base_url_ws"):
+            for key in ("base_url_http", "base_url_ws", "base_url_ws_api"):
                 if getattr(self.exchange, key) is not None:
                     raise ValueError(f"exchange.{key}: only for testnet and demo, not for {self.environment}")
 

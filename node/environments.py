@@ -221,6 +221,7 @@ class Exchange(Environment):
             environment=self._config.environment,  # type: ignore[arg-type]  # never `paper` here, see environment_of
             base_url_http=exchange.base_url_http,
             base_url_ws=exchange.base_url_ws,
+            base_url_ws_api=exchange.base_url_ws_api,
             api_key_env=exchange.api_key_env,
             api_secret_env=exchange.api_secret_env,
             **self._common(),

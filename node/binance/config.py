@@ -10,7 +10,6 @@ import os
 from typing import Any, Literal
 
 import msgspec
-from nautilus_trader.adapters.binance.common.credentials import is_ed25519_private_key
 from nautilus_trader.adapters.binance.common.enums import BinanceAccountType, BinanceEnvironment, BinanceKeyType
 from nautilus_trader.adapters.binance.common.symbol import BinanceSymbol
 from nautilus_trader.adapters.binance.common.urls import get_http_base_url, get_ws_base_url
@@ -21,6 +20,7 @@ from nautilus_trader.adapters.binance.config import (
 )
 from nautilus_trader.model.identifiers import InstrumentId
 
+from node.binance.credentials import key_type, secret_from
 from node.binance.http import is_loopback
 from strategies.errors import ConfigError
 from strategies.yaml_config import FrozenConfig
@@ -57,7 +57,10 @@ class BinanceSettings(FrozenConfig, frozen=True, kw_only=True):
     api_key, api_secret : str
         Credentials (HMAC secret, or Ed25519 private key as PEM). Empty: read from `api_key_env`, `api_secret_env`.
     api_key_env, api_secret_env : str
-        Names of the environment variables read when the credentials are empty.
+        Names of the environment variables read when the credentials are empty; see `node.binance.credentials`.
+    base_url_ws_api : str or None
+        Override of the WebSocket API's address, which Ed25519 keys log on to. None: beside `base_url_ws` at a venue on
+        this machine, else the adapter's own.
     symbols : tuple[str, ...]
         Venue symbols to load, e.g. ``("XRPUSDT",)``.
     leverages : dict[str, int]
@@ -76,6 +79,7 @@ class BinanceSettings(FrozenConfig, frozen=True, kw_only=True):
     environment: Literal["live", "testnet", "demo", "venue"] = "venue"
     base_url_http: str | None = None
     base_url_ws: str | None = None
+    base_url_ws_api: str | None = None
     api_key: str = ""
     api_secret: str = ""
     api_key_env: str = "BINANCE_API_KEY"
@@ -117,7 +121,7 @@ class BinanceSettings(FrozenConfig, frozen=True, kw_only=True):
         if self.environment == "venue" and not (self.base_url_http and self.base_url_ws):
             raise ConfigError("binance: environment `venue` needs base_url_http and base_url_ws")
         key = self.api_key or os.environ.get(self.api_key_env, "")
-        secret = self.api_secret or os.environ.get(self.api_secret_env, "")
+        secret = self.api_secret or secret_from(os.environ, self.api_secret_env)
         if not key or not secret:
             raise ConfigError(
                 f"binance: no credentials: set {self.api_key_env} and {self.api_secret_env} in the environment"
@@ -173,7 +177,7 @@ def client_configs(settings: BinanceSettings) -> tuple[ArgonautDataClientConfig,
     shared: dict[str, Any] = {
         "api_key": settings.api_key,
         "api_secret": settings.api_secret,
-        "key_type": BinanceKeyType.ED25519 if is_ed25519_private_key(settings.api_secret) else BinanceKeyType.HMAC,
+        "key_type": BinanceKeyType.ED25519 if key_type(settings.api_secret) == "Ed25519" else BinanceKeyType.HMAC,
         "account_type": _ACCOUNT_TYPE,
         "environment": _ENVIRONMENTS[settings.environment],
         "base_url_http": settings.base_url_http,
@@ -181,8 +185,9 @@ def client_configs(settings: BinanceSettings) -> tuple[ArgonautDataClientConfig,
         "http_timeout_secs": settings.http_timeout_secs,
         "lift_rate_limits": settings.lift_rate_limits,
     }
-    # The live exchange serves streams and WS-API from different hosts, so an override of one says nothing of the other.
-    ws_api = f"{settings.base_url_ws}/ws-fapi/v1" if settings.environment == "venue" else None
+    # The exchange serves streams and WS-API from different hosts, so an override of one says nothing of the other.
+    beside = settings.environment == "venue" or (given_ws is not None and is_loopback(given_ws))
+    ws_api = settings.base_url_ws_api or (f"{settings.base_url_ws}/ws-fapi/v1" if beside else None)
     stream = settings.base_url_ws if given_ws else None
     data = ArgonautDataClientConfig(
         **shared,

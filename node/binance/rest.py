@@ -20,6 +20,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from node.binance.credentials import ed25519_seed
 from strategies.errors import ConfigError, VenueError
 from strategies.request_budget import Purpose, RequestBudget, purpose_of, weight_of
 
@@ -28,7 +29,6 @@ type Parameters = Mapping[str, str | int | bool | Decimal]
 _FIRST_RETRY_SECS = 0.25
 NO_ANSWER = 0
 _TOO_MANY = -1003
-_PKCS8_ED25519_HEADER = base64.b64decode("MC4CAQAwBQYDK2VwBCIEIA==")
 _UNKNOWN_CODES = frozenset({-1000, -1001, -1006, -1007})
 
 
@@ -238,15 +238,11 @@ def _text(value: str | int | bool | Decimal) -> str:
 
 
 def _signer(secret: str) -> Callable[[str], str]:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - HMAC needs none
+    seed = ed25519_seed(secret)
+    if seed is not None:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - HMAC needs none
 
-    body = "".join(line for line in secret.strip().splitlines() if not line.startswith("-----"))
-    try:
-        der = base64.b64decode(body, validate=True)
-    except ValueError:
-        der = b""
-    if len(der) == len(_PKCS8_ED25519_HEADER) + 32 and der.startswith(_PKCS8_ED25519_HEADER):
-        key = Ed25519PrivateKey.from_private_bytes(der[-32:])
+        key = Ed25519PrivateKey.from_private_bytes(seed)
         return lambda query: base64.b64encode(key.sign(query.encode())).decode()
     if "-----" in secret:
         raise ConfigError("api_secret is a PEM block but not an Ed25519 private key")

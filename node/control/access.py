@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from node.binance.config import BinanceSettings
+from node.binance.credentials import secret_from
 from node.binance.rest import BinanceRest
 from node.config import NodeConfig
 from node.control.run_directory import RunDirectory, default_path
@@ -51,7 +52,7 @@ def venue_rest(
     """
     exchange = config.exchange
     names = (key_env or exchange.api_key_env, secret_env or exchange.api_secret_env)
-    key, secret = (environ.get(name, "") for name in names)
+    key, secret = environ.get(names[0], ""), secret_from(environ, names[1])
     environment = config.environment
     if environment == "venue" or environment == "paper":  # noqa: PLR1714 - the type checker narrows by these
         process = directory.process() if directory is not None else None

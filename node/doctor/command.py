@@ -8,6 +8,7 @@ from typing import TextIO
 
 import msgspec
 
+from node.binance.credentials import secret_from
 from node.binance.preflight import Finding, Severity, startable
 from node.binance.rest import BinanceRest
 from node.config import NodeConfig
@@ -98,7 +99,8 @@ def _spot(
 ) -> BinanceRest | None:
     if spot_url is None:
         spot_url = SPOT_URL if config.environment == "live" else venue_url
-    key, secret = (environ.get(n, "") for n in (config.exchange.api_key_env, config.exchange.api_secret_env))
+    key = environ.get(config.exchange.api_key_env, "")
+    secret = secret_from(environ, config.exchange.api_secret_env)
     if spot_url is None:
         return None
     return BinanceRest(

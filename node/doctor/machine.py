@@ -9,11 +9,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from node.binance.credentials import key_type, secret_from
 from node.binance.preflight import Finding
 from node.config import NodeConfig
 from node.control.run_directory import RunDirectory
 from node.doctor.account import fail, ok, warn
-from strategies.errors import ArgonautError
+from strategies.errors import ArgonautError, ConfigError
 
 _GIB = 1 << 30
 _DISK_FAIL = _GIB // 4
@@ -42,7 +43,7 @@ def _keys(config: NodeConfig, environ: Mapping[str, str], *, simulated: bool) ->
     findings = []
     missing = [n for n in (exchange.api_key_env, exchange.api_secret_env) if not environ.get(n)]
     if not missing:
-        findings.append(ok("keys", f"{exchange.api_key_env} and {exchange.api_secret_env} are set"))
+        findings.append(_key_type(environ, exchange.api_secret_env))
     elif simulated:
         findings.append(ok("keys", "none needed at a simulated venue"))
     else:
@@ -58,6 +59,15 @@ def _keys(config: NodeConfig, environ: Mapping[str, str], *, simulated: bool) ->
         remedy = "the watchdog needs a key of its own to look at the account and to flatten"
         findings.append(warn("watchdog_key", f"{watchdog.api_key_env} is not set", remedy))
     return findings
+
+
+def _key_type(environ: Mapping[str, str], name: str) -> Finding:
+    try:
+        kind = key_type(secret_from(environ, name))
+    except ConfigError as e:
+        return fail("keys", str(e), "name a readable PEM file with an Ed25519 private key, or set the secret itself")
+    advice = "" if kind == "Ed25519" else ": works; the exchange prefers Ed25519 (docs/environments.md)"
+    return ok("keys", f"{name} is set, key type {kind}{advice}")
 
 
 def _catalog(config: NodeConfig) -> list[Finding]:

@@ -49,7 +49,7 @@ async def built_node() -> AsyncIterator[TradingNode]:
 
 
 REPOSITORY = Path(__file__).parents[3]
-DEADLINE_SECS = 15.0
+DEADLINE_SECS = 60.0
 BARS = 400
 FIRST_OPEN_MS = 1_756_684_800_000  # 2025-09-01T00:00Z
 

@@ -20,7 +20,7 @@ import yaml
 from node.journal import open_journal
 
 REPOSITORY = Path(__file__).parents[3]
-DEADLINE_SECS = 40.0
+DEADLINE_SECS = 120.0
 HISTORY, FUTURE, STEP_MS = 400, 400, 60_000
 SEED = 20250907
 # The minutes to come are in the future, which ingestion rightly refuses: it is told that it is tomorrow.
@@ -37,8 +37,17 @@ LOOSE = {"signal_threshold": 1, "adx_threshold": 5.0, "volume_multiplier": 0.8, 
 @pytest.fixture(scope="session")
 def minute_catalog(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     """XRPUSDT minutes around now (a seeded walk in waves) and the open time of the first one to come, UTC ms."""
-    directory = tmp_path_factory.mktemp("minutes")
-    first = time.time_ns() // 1_000_000 // STEP_MS * STEP_MS
+    return _minutes(tmp_path_factory.mktemp("minutes"), time.time_ns() // 1_000_000 // STEP_MS * STEP_MS)
+
+
+@pytest.fixture(scope="session")
+def past_catalog(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """Return the same minutes, all of them over by now."""
+    now = time.time_ns() // 1_000_000 // STEP_MS * STEP_MS
+    return _minutes(tmp_path_factory.mktemp("past"), now - FUTURE * STEP_MS)
+
+
+def _minutes(directory: Path, first: int) -> tuple[Path, int]:
     draw = random.Random(SEED)
     price, rows = 2.0, []
     for i in range(-HISTORY, FUTURE):
@@ -153,15 +162,16 @@ class Rig:
         file.write_text(yaml.safe_dump(config))
         return file
 
-    async def node(self, config: Path) -> Child:
+    async def node(self, config: Path, module: str = "node.live", **environment: str) -> Child:
         """Start a node."""
         summary = self.directory / "summary.json"
         summary.unlink(missing_ok=True)
         child = Child(
-            self.directory, f"node{len(self.children)}", "node.live", "--config", str(config), "--json", str(summary)
+            self.directory, f"node{len(self.children)}", module, "--config", str(config), "--json", str(summary)
         )
         self.children.append(child)
-        await child.launch(talks=False, BINANCE_API_KEY="demo", BINANCE_API_SECRET="demo")
+        keys = {"BINANCE_API_KEY": "demo", "BINANCE_API_SECRET": "demo"}
+        await child.launch(talks=False, **(keys | environment))
         return child
 
     async def until(self, condition: Callable[[], Awaitable[Any]], what: str, secs: float = DEADLINE_SECS) -> Any:
@@ -238,6 +248,15 @@ def _moving(books: dict[str, Any]) -> tuple[int, int, int]:
 @pytest.fixture
 async def rig(tmp_path: Path, minute_catalog: tuple[Path, int]) -> AsyncIterator[Rig]:
     made = Rig(tmp_path, *minute_catalog)
+    yield made
+    for child in reversed(made.children):
+        await child.kill()
+
+
+@pytest.fixture
+async def past_rig(tmp_path: Path, past_catalog: tuple[Path, int]) -> AsyncIterator[Rig]:
+    """Return a rig whose minutes are over."""
+    made = Rig(tmp_path, *past_catalog)
     yield made
     for child in reversed(made.children):
         await child.kill()
