@@ -3,7 +3,7 @@
 
 Part of ``bench_live_latency.py``; started by it as the node's process, so that what is timed is the production path.
 One JSON object per line. ``entry``: per stage ``[perf_counter_ns, thread_time_ns]`` of this process' event loop, the
-stages being ``bar`` (the closing candle's message arrives, unread), ``approved`` (the last gate said yes), ``asked``
+stages being ``bar`` (the closing candle's message arrives, unread; ``fill``: the last fill did), ``approved`` (the last gate said yes), ``asked``
 and ``written`` (around the journal's durability), ``sent`` (handed to the HTTP client), ``answered``, ``filled``.
 ``rss`` for every simulated hour. Thread time does not run while another process or thread has the core.
 
@@ -55,7 +55,7 @@ class Stopwatch:
     def __init__(self, file: Path) -> None:
         self._out = file.open("w", buffering=1)
         self._process = psutil.Process()
-        self._bar = (0, 0)
+        self._bar = self._fill = (0, 0)
         self._hour = 0
         self._approved: dict[str, Mark] = {}
         self._entries: dict[str, dict[str, Mark]] = {}
@@ -82,6 +82,7 @@ class Stopwatch:
         mark = now()
         self._entries[order.client_order_id.value] = {
             "bar": self._bar,
+            "fill": self._fill,
             "approved": self._approved.get(symbol, mark),
             "asked": mark,
             "written": mark,
@@ -110,6 +111,8 @@ class Stopwatch:
 
     def order_event(self, order: dict[str, Any]) -> None:
         """A user event arrives."""
+        if order["X"] == "FILLED":
+            self._fill = now()
         entry = self._entries.get(order["c"])
         if entry is not None and order["X"] == "FILLED":
             entry["filled"] = now()

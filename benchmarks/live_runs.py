@@ -84,8 +84,10 @@ def long_run(directory: Path, market: Path, days: int, node: dict[str, Any], *, 
     return rows + _memory([line for line in lines if "rss" in line], wall) if memory else rows
 
 
-def _latencies(entries: list[dict[str, list[int]]], trips: list[float]) -> list[Row]:
+def _latencies(every: list[dict[str, list[int]]], trips: list[float]) -> list[Row]:
     trip = quantile(trips, 0.5)
+    # Who reverses a position waits for the fill of the exit before the entry is decided.
+    entries = [e for e in every if not e["bar"][0] < e["fill"][0] < e["approved"][0]]
 
     def spans(begin: str, end: str, clock: int = 0) -> list[float]:
         return [(e[end][clock] - e[begin][clock]) / 1e6 for e in entries]
@@ -112,7 +114,8 @@ def _latencies(entries: list[dict[str, list[int]]], trips: list[float]) -> list[
         Row(r.name, r.value, f"{quantile(m, 0.5) / trip:.1f}", r.target, r.met)
         for r, m in zip(rows[1:], medians, strict=True)
     ]
-    return [rows[0], *with_ratio, Row("  entries measured", str(len(entries)))]
+    left_out = f"{len(entries)}, without {len(every) - len(entries)} reversals, which wait for the exit's fill"
+    return [rows[0], *with_ratio, Row("  entries measured", left_out)]
 
 
 def _memory(samples: list[dict[str, float]], wall: float) -> list[Row]:

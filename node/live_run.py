@@ -52,6 +52,8 @@ _START_GRACE_SECS = 20.0
 _GET_ATTEMPTS = 4
 _POLL_SECS = 0.02
 _FUNDING_SECS = 60.0
+_HISTORY_SECS = 100.0
+"""A replay gives up after 120 s without saying why."""
 _TRADER_POLL_SECS = 0.25
 _PAYMENTS_SECS = 3.0
 
@@ -256,7 +258,7 @@ class _LiveRun:
     ) -> NodeView:
         strategies = [s for s in node.trader.strategies() if isinstance(s, SignalStrategy)]
         pollers = [a for a in node.trader.actors() if isinstance(a, FundingPoller)]
-        barrier = None
+        barrier = history = None
         if self._environment.replay:
             barrier = ReplayBarrier(
                 node,
@@ -274,6 +276,7 @@ class _LiveRun:
             if await self._started(node, running):
                 health.start()
                 guards.start()
+                history = asyncio.create_task(self._history_fetched(strategies), name="history")
                 await self._funding_ready(node, pollers)
                 self._operations.running()
                 settle_memory()
@@ -285,6 +288,8 @@ class _LiveRun:
                 await self._last_payments(node)
             view = NodeView.of(node, self._config.symbols, strategies)
         finally:
+            if history is not None:
+                history.cancel()
             if barrier is not None:
                 await barrier.stop()
             await guards.stop()
@@ -328,6 +333,13 @@ class _LiveRun:
             self._failure = self._failure or "the funding history could not be fetched"
             self._ended.set()
         node.kernel.msgbus.publish(FUNDING_READY_TOPIC, True)
+
+    async def _history_fetched(self, strategies: list[SignalStrategy]) -> None:
+        """End the run if history does not come: a node that waits for ever looks well and never trades."""
+        if not await self._until(lambda: all(s.ready for s in strategies), _HISTORY_SECS) and not self._ended.is_set():
+            missing = ", ".join(str(s.id) for s in strategies if not s.ready)
+            self._failure = self._failure or f"history could not be fetched within {_HISTORY_SECS:.0f} s for {missing}"
+            self._ended.set()
 
     def _on_replay_end(self, result: ReplayResult) -> None:
         self._replay = result

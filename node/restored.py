@@ -21,6 +21,7 @@ def settle_memory() -> None:
     """Take what a start leaves for good out of the garbage collector's sight: looking at it takes 0.1 s or more."""
     gc.collect()
     gc.freeze()
+    gc.enable()  # see node.live
 
 
 def restored_risk(restore: Restore) -> RestoredRisk:

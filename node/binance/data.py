@@ -3,11 +3,14 @@
 import asyncio
 from typing import Any
 
+import msgspec
 from nautilus_trader.adapters.binance.common.symbol import BinanceSymbol
 from nautilus_trader.adapters.binance.futures.data import BinanceFuturesDataClient
 from nautilus_trader.adapters.binance.http.error import BinanceError
 from nautilus_trader.core.data import Data
-from nautilus_trader.model.data import CustomData, DataType
+from nautilus_trader.core.uuid import UUID4
+from nautilus_trader.data.messages import RequestBars
+from nautilus_trader.model.data import Bar, BarType, CustomData, DataType
 from nautilus_trader.model.identifiers import InstrumentId
 
 from node.binance.http import transient
@@ -15,6 +18,8 @@ from node.binance.incidents import publish_incident
 
 CONNECT_DELAYS_SECS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Waits between attempts to connect; after the last one the error propagates."""
+HISTORY_DELAYS_SECS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0, 15.0)
+"""Waits between attempts to fetch history, 76 s in all: longer than the silence after a 429."""
 
 
 class MarketFrame(Data):
@@ -54,11 +59,12 @@ FRAMES_TOPIC = f"data.{FRAMES.topic}"
 
 class ArgonautBinanceFuturesDataClient(BinanceFuturesDataClient):
     """
-    Binance USD-M market data with three corrections, and the messages as they came for a recorder.
+    Binance USD-M market data with four corrections, and the messages as they came for a recorder.
 
     * One 5xx or time-out at start does not leave a node that logs RUNNING without instruments.
     * A reconnected market stream publishes the incident ``MARKET_STREAM_GAP``: candles that closed meanwhile are not
       sent again by the venue.
+    * A history request that fails, or is answered with nothing, is sent again.
     * An answer without an error code does not end the periodic instrument refresh.
 
     Attributes
@@ -72,6 +78,7 @@ class ArgonautBinanceFuturesDataClient(BinanceFuturesDataClient):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._answered: set[UUID4] = set()
         self._ws_handlers["@forceOrder"] = lambda raw: None  # noqa: ARG005 - called by position and by name
 
     def _handle_ws_message(self, raw: bytes) -> None:
@@ -104,6 +111,40 @@ class ArgonautBinanceFuturesDataClient(BinanceFuturesDataClient):
             else:
                 return
         await super()._connect()
+
+    async def _request_bars(self, request: RequestBars) -> None:
+        """
+        Fetch history, trying again after a failure and after an empty answer.
+
+        Without it a request that failed is never answered, and who asked waits for ever. When the budget is used up
+        the incident ``HISTORY_UNAVAILABLE`` says so (**unavailable**); whoever waits decides what that means.
+        """
+        for delay in (*HISTORY_DELAYS_SECS, None):
+            self._answered.discard(request.id)
+            try:
+                await super()._request_bars(request)
+                reason = "no bars in the answer"
+            except (BinanceError, OSError, TimeoutError, msgspec.MsgspecError) as e:
+                reason = str(e) or type(e).__name__
+            if request.id in self._answered:
+                self._answered.discard(request.id)
+                return
+            if delay is None:
+                break
+            self._log.warning(f"History of {request.bar_type} failed ({reason}), trying again in {delay} s")
+            await asyncio.sleep(delay)
+        publish_incident(
+            self._msgbus,
+            self._clock,
+            severity="critical",
+            code="HISTORY_UNAVAILABLE",
+            message=f"history of {request.bar_type} cannot be fetched: {reason}",
+            symbol=str(request.bar_type.instrument_id.symbol.value).removesuffix("-PERP"),
+        )
+
+    def _handle_bars(self, bar_type: BarType, bars: list[Bar], correlation_id: UUID4, *args: Any) -> None:
+        self._answered.add(correlation_id)
+        super()._handle_bars(bar_type, bars, correlation_id, *args)
 
     async def _reconnect(self) -> None:
         self.market_gaps += 1

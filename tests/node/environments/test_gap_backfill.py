@@ -5,7 +5,7 @@ from typing import Any
 
 from node.journal import open_journal
 from strategies.records import SignalRecord
-from tests.node.environments.conftest import HISTORY, Rig
+from tests.node.environments.conftest import FUTURE, HISTORY, Rig
 
 CALM, GONE, AFTER = 6, 7, 45
 NODE = "tests.node.environments.past_node"
@@ -23,7 +23,8 @@ async def lives(rig: Rig, *, gone: bool) -> tuple[list[SignalRecord], list[str]]
     exchange = await rig.exchange()
     # Nothing may be traded: positions would make the wishes of the two differ.
     risk = {"sizing": {"method": "risk_fraction", "risk_fraction": 0.001}, "limits": {"max_order_notional": 1e-6}}
-    strategy = {"file": "loose.yaml", "history_bars": HISTORY + 350}
+    # More than the exchange has: the history of both begins with the same minute, whenever they are started.
+    strategy = {"file": "loose.yaml", "history_bars": HISTORY + FUTURE + 200}
     config = rig.configure("testnet", urls_of(exchange), risk=risk, strategy=strategy)
     node = await rig.node(config, NODE, TRADE_FROM_NS=str(rig.first_ms * 1_000_000))
     await rig.warm(node)
