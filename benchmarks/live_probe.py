@@ -3,8 +3,9 @@
 
 Part of ``bench_live_latency.py``; started by it as the node's process, so that what is timed is the production path.
 One JSON object per line. ``entry``: per stage ``[perf_counter_ns, thread_time_ns]`` of this process' event loop, the
-stages being ``bar`` (the closing candle's message arrives, unread; ``fill``: the last fill did), ``approved`` (the last gate said yes), ``asked``
-and ``written`` (around the journal's durability), ``sent`` (handed to the HTTP client), ``answered``, ``filled``.
+stages being ``bar`` (the closing candle's message arrives, unread), ``fill`` (the last fill did), ``approved`` (the
+last gate said yes), ``asked`` and ``written`` (around the journal's durability), ``sent`` (handed to the HTTP client),
+``answered``, ``filled``.
 ``rss`` for every simulated hour. Thread time does not run while another process or thread has the core.
 
 Orders of one bar are sent side by side as in live trading, not one after the other as in a replay.
