@@ -18,6 +18,7 @@ Errors: what prevents the start is raised (**fatal**) in one line.
 
 import asyncio
 import hashlib
+import sys
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -33,6 +34,9 @@ from strategies.errors import ConfigError, VenueError
 from strategies.yaml_config import read_yaml
 
 _MILLI_NS = 1_000_000
+OPEN_SECS = 240.0
+"""How long an exchange that does not answer is asked at start: longer than what a supervisor calls a fast failure."""
+_FIRST_RETRY_SECS, _LONGEST_RETRY_SECS = 1.0, 30.0
 _DEMO_KEY = "demo"  # what a simulated venue knows unless its configuration says otherwise
 
 
@@ -200,16 +204,35 @@ class Exchange(Environment):
             http, settings.api_key, settings.api_secret, timeout_secs=settings.http_timeout_secs
         ) as rest:
             try:
-                account = await rest.get("/fapi/v2/account", signed=True)
+                account = await self._account(rest)
                 balance = float(account["totalWalletBalance"])
-            except VenueRequestError as e:
-                raise VenueError(f"{self.title}: the account cannot be read: {e}") from None
             except (KeyError, TypeError, ValueError):
                 raise VenueError(f"{self.title}: /fapi/v2/account does not tell a wallet balance") from None
         exchange = self._config.exchange
         name = exchange.account or hashlib.sha256(settings.api_key.encode()).hexdigest()[:16]
         identity = f"binance:{self._config.environment}:{name}"
         return Session(identity, http, exchange.base_url_ws, None, time.time_ns(), balance)
+
+    async def _account(self, rest: BinanceRest) -> Any:
+        """
+        Return the account, asking again while the exchange gives no clear answer.
+
+        An exchange that is down for minutes is no reason to give up: whoever restarts a node that ends at once soon
+        stops doing so, and then nobody looks after what is open.
+        """
+        delay = _FIRST_RETRY_SECS
+        until = time.monotonic() + OPEN_SECS
+        while True:
+            try:
+                return await rest.get("/fapi/v2/account", signed=True)
+            except VenueRequestError as e:
+                hopeless = not (e.outcome_unknown or e.status in (418, 429))
+                delay = max(delay, min(e.retry_after_secs or 0.0, _LONGEST_RETRY_SECS))
+                if hopeless or time.monotonic() + delay > until:
+                    raise VenueError(f"{self.title}: the account cannot be read: {e}") from None
+                sys.stderr.write(f"{self.title} does not answer ({e}): again in {delay:.0f} s\n")
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, _LONGEST_RETRY_SECS)
 
     def settings(self, session: Session) -> BinanceSettings:  # noqa: ARG002 - everything is known beforehand
         """See the base class."""

@@ -1,14 +1,16 @@
 """No entry before what led to it is safe: what the live node waits for, and how it opens its journal."""
 
 import asyncio
+import fcntl
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 from node.config import NodeConfig
 from node.journal import Journal, open_journal
-from strategies.errors import JournalError
+from strategies.errors import ConfigError, JournalError
 
 _PATIENCE_SECS = 2.0
 _POLL_SECS = 0.0011  # uvloop rounds anything below a millisecond to zero: a busy loop
@@ -34,12 +36,13 @@ class JournalGate:
 
     Raises
     ------
-    JournalError
-        Fatal: see :func:`node.journal.open_journal`.
+    JournalError, ConfigError
+        Fatal: see :func:`node.journal.open_journal`; another node writes this journal.
 
     """
 
     def __init__(self, config: NodeConfig, ahead: Path, on_failure: Callable[[str], None]) -> None:
+        self._lock = _locked(config.journal)
         self._power_safe = config.journal_durability == "power"
         self.journal: Journal = open_journal(
             config.journal, ahead=ahead, power_safe=self._power_safe, on_failure=on_failure
@@ -74,3 +77,31 @@ class JournalGate:
         if self._disk is not None:
             self._disk.shutdown(wait=False, cancel_futures=True)
         self.journal.close()
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _locked(url: str) -> IO[str] | None:
+    """
+    Return the lock of a SQLite journal: two nodes that write one, each with a run directory of its own, are refused.
+
+    Raises
+    ------
+    ConfigError, JournalError
+        Fatal: another node has it; the file beside the journal cannot be written.
+
+    """
+    if not url.startswith("sqlite:///"):
+        return None
+    path = Path(f"{url.removeprefix('sqlite:///').partition('?')[0]}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a")
+    except OSError as e:
+        raise JournalError(f"journal {url}: {path}: cannot be written: {e.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise ConfigError(f"journal {url}: in use by another node: give this one a journal of its own") from None
+    return lock

@@ -3,7 +3,7 @@
 
 With ``environment: venue`` it starts the simulated venue itself (or attaches to one with ``--venue-url``), runs the
 whole chain on the replay and ends by itself with a summary. Exit code 0 only if every invariant held, 1 if one did not
-or the node could not run, 2 for a mistake in the configuration.
+or the node could not run (the exchange does not answer, too), 2 for a mistake in the configuration.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import gc
 import sys
 from pathlib import Path
 
+from strategies.errors import VenueError
 from strategies.startup import run_command
 
 _SWITCH_SECS = 0.0005
@@ -64,8 +65,13 @@ def main(argv: list[str] | None = None) -> int:
 
     import uvloop  # noqa: PLC0415  # isort: skip
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        summary = runner.run(run_live(config, args.venue_url, flatten_on_stop=args.flatten_on_stop))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            summary = runner.run(run_live(config, args.venue_url, flatten_on_stop=args.flatten_on_stop))
+    except VenueError as e:
+        # No mistake of the configuration: a supervisor shall try again, which it does not after a code of 2.
+        sys.stderr.write(f"error: {' '.join(str(e).split())}\n")
+        return 1
     print_summary(summary, sys.stdout)
     if args.json is not None:
         write_file(args.json, msgspec.json.format(msgspec.json.encode(summary), indent=1))

@@ -319,3 +319,25 @@ async def test_a_stop_refused_at_its_trigger_is_told_and_no_longer_believed(venu
     assert state["orders"][stop]["status"] == "REJECTED"
     assert "STOP_REJECTED_AT_TRIGGER" in state["incidents"]
     assert net(state) == venue_net(await venue.books()) == 100  # naked: the strategy's protection hears the rejection
+
+
+@pytest.mark.parametrize(("action", "prefix"), [("liquidate", "autoclose-"), ("adl", "adl_autoclose")])
+async def test_what_the_exchange_closes_by_force_is_booked_with_its_true_price_and_fee(
+    venue: Any, start_node: Any, action: str, prefix: str
+) -> None:
+    """F14d: the stock client infers a fill without commission, and refuses the true one as an overfill."""
+    node = await start_node()
+    await node.enter()
+    stop = await node.protect()
+    await venue.control(action, symbol="XRPUSDT", **({"quantity": "100"} if action == "adl" else {}))
+    books = await venue.until(lambda b: venue_net(b) == 0)
+    state = await node.until(lambda s: net(s) == 0)
+    (forced,) = [i for i in state["orders"] if i.startswith(prefix)]
+    (theirs,) = trades_of(books, forced)
+    await node.until(lambda s: len(fills(s, forced)) == 1)
+    (ours,) = fills(await node.state(), forced)
+    assert (ours["trade_id"], Decimal(ours["price"])) == (str(theirs["trade_id"]), Decimal(theirs["price"]))
+    assert Decimal(ours["fee"]) == Decimal(theirs["commission"])
+    await node.ask(do="cancel", id=stop)
+    await node.until(lambda s: s["orders"][stop]["status"] in {"CANCELED", "EXPIRED"})
+    await assert_same_books(venue, node)
