@@ -42,6 +42,7 @@ from node.kill_points import kill_point
 from node.live_summary import NodeView, Summary, summarize
 from node.redis_link import RedisConfig, reachable
 from node.restored import restored_ledger, restored_risk, settle_memory
+from node.stopping import settle
 from strategies.base import FUNDING_READY_TOPIC, SignalStrategy
 from strategies.errors import VenueError
 from strategies.request_budget import RequestBudget
@@ -283,6 +284,8 @@ class _LiveRun:
                 if barrier is not None:
                     barrier.start()
                 await self._until_ended(node)
+                if self._stopped_by is not None:
+                    await settle(node)
                 if self._flatten_on_stop and self._stopped_by is not None:
                     await self._flatten()
                 await self._last_payments(node)
