@@ -51,6 +51,8 @@ def _print(report: "Report") -> None:
         notes = "".join(f"; {text}" for text in file.warnings)
         span = f", {file.first} to {file.last}" if file.rows else ""
         sys.stdout.write(f"{file.path}: {file.rows} rows{span}{notes}\n")
+    for text in report.findings:
+        sys.stdout.write(f"quality: {text}\n")
     what = f"{report.symbol} {report.interval or 'funding'}"
     sys.stdout.write(
         f"{what}: {report.added} added, {report.replaced} replaced, {report.unchanged} already there; "

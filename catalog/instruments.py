@@ -12,7 +12,7 @@ import json
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -148,6 +148,16 @@ def load_instruments(path: Path = DEFAULT_PATH) -> dict[str, InstrumentSpec]:
         except (OSError, ValueError) as e:
             raise ConfigError(f"{path}: not a JSON file: {e}") from None
         return from_exchange_info(info, source=str(path))
+    try:
+        status = path.stat()
+        return dict(_read_yaml(path, status.st_mtime_ns, status.st_size))
+    except OSError:
+        return dict(_read_yaml(path, 0, 0))
+
+
+@lru_cache(maxsize=8)
+def _read_yaml(path: Path, _changed: int, _size: int) -> dict[str, InstrumentSpec]:
+    """Return the file's specifications; read again when it was changed."""
     content = load_yaml(path, InstrumentFile)
     specs = {}
     for symbol, spec in content.instruments.items():

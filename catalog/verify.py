@@ -1,5 +1,5 @@
 """
-Defects of stored data or of files, named: ``python -m catalog.verify --catalog DIR`` or ``… --from FILE…``.
+Defects of stored data or of files, named: ``python -m catalog.verify --catalog DIR | --raw DIR | --from FILE…``.
 
 Exit code 0: no error; 1: findings of severity ``error``; 2: the command itself could not run.
 """
@@ -20,6 +20,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--catalog", type=Path, default=Path("var/catalog"), help="catalog directory (%(default)s)")
     parser.add_argument("--from", dest="paths", type=Path, nargs="+", metavar="FILE", help="check files instead")
+    parser.add_argument("--raw", type=Path, metavar="DIR", help="check a raw store instead, every data type")
+    parser.add_argument("--kind", nargs="+", default=[], help="with --raw: only these data types")
     parser.add_argument("--symbol", nargs="+", default=[], help="only these; of files: what they hold")
     parser.add_argument("--interval", nargs="+", default=[], help="only these; of files: what they hold")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON (- for standard output)")
@@ -44,6 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 kept = quarantine_file(path, options.quarantine)
                 if kept is not None:
                     sys.stderr.write(f"conflicting rows of {path} are kept in {kept}\n")
+    elif options.raw is not None:
+        from catalog.progress import progress  # noqa: PLC0415 - as above
+        from catalog.quality.raw_series import verify_raw  # noqa: PLC0415 - as above
+
+        with progress("verifying", wanted=str(options.json) != "-") as shown:
+            reports = verify_raw(options.raw, options.kind, options.symbol, options.interval, advance=shown.advance)
     else:
         reports = verify_catalog(options.catalog, options.symbol, options.interval)
     if options.html is not None:

@@ -9,6 +9,7 @@ stored is refused unless the caller says that the files are right.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from catalog import checks, store, tables
 from catalog.checks import Grid, Series, iso
 from catalog.csv_files import CsvFile
 from catalog.instruments import InstrumentSpec, bar_type_text, find, instrument_id_text, load_instruments
+from catalog.quality import ingested
+from catalog.quality.findings import Finding
+from catalog.quality.ingested import inspect_series
 from strategies.errors import DataError
 
 
@@ -35,7 +39,12 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a command did to one series: rows added, replaced and already there, and what the catalog now holds."""
+    """
+    What a command did to one series: rows added, replaced and already there, and what the catalog now holds.
+
+    ``score`` (mean of the days) and ``findings`` are what the inspection says of bars that were brought; in full in
+    ``quality/`` of the catalog.
+    """
 
     kind: str
     symbol: str
@@ -48,6 +57,8 @@ class Report:
     total: int
     first: str
     last: str
+    score: float = 100.0
+    findings: list[str] = field(default_factory=list)
 
 
 def ingest_klines(
@@ -256,6 +267,12 @@ def _commit_bars(
     wait_seconds: float = 60.0,
 ) -> Report:
     symbol, identifier = grid.symbol, bar_type_text(grid.symbol, interval)
+    findings: list[Finding] = []
+    per_day: dict[str, float] = {}
+    for path, series, _ in parts:
+        found, scored = inspect_series(series, grid, interval, path.name) if len(series.time) else ([], {})
+        findings += found
+        per_day |= scored
     with store.locked(catalog, wait_seconds):
         table = store.read_table(catalog, store.BARS, identifier)
         known = tables.bars_from_table(table, grid, interval, catalog) if table is not None else None
@@ -266,7 +283,10 @@ def _commit_bars(
             keep_figures(catalog, spec)
         if merged.changed:
             store.write_series(catalog, store.BARS, identifier, tables.bars_to_table(series, grid, interval))
-    return merged.report("klines", symbol, interval, catalog, parts)
+            ingested.record(catalog, symbol, interval, findings, per_day)
+    report = merged.report("klines", symbol, interval, catalog, parts)
+    score = round(sum(per_day.values()) / len(per_day), 2) if per_day else 0.0
+    return replace_fields(report, score=score, findings=ingested.texts(findings))
 
 
 def _commit_funding(

@@ -58,7 +58,8 @@ def inspect(bars: BarColumns, context: Context, *, mark: bool = False) -> list[F
     if mark:
         del columns["volume"]
     findings += check_columns(columns, where)
-    rows = rows.take(trusted(rows, conflict))
+    good = trusted(rows, conflict)
+    rows = rows if len(good) == len(rows) and (np.diff(good) == 1).all() else rows.take(good)
     if not len(rows):
         return findings
     findings += check_outliers(rows, context) + check_stale(rows, context) + check_status(rows, context)
@@ -79,8 +80,12 @@ def inspect(bars: BarColumns, context: Context, *, mark: bool = False) -> list[F
 
 def trusted(rows: Rows, conflict: Mask) -> Int64s:
     """Return the indices of rows that are whole, unique and unambiguous, in order of time."""
-    good = np.isfinite(rows.matrix()[:, :4]).all(axis=1) & (rows.matrix()[:, :4] > 0).all(axis=1) & ~conflict
+    good = ~conflict
+    for column in (rows.open, rows.high, rows.low, rows.close):
+        good &= np.isfinite(column) & (column > 0)
     at = np.flatnonzero(good)
+    if (np.diff(rows.open_time[at]) > 0).all():
+        return at
     _, first = np.unique(rows.open_time[at], return_index=True)
     return at[first]
 

@@ -129,10 +129,11 @@ def check_stale(rows: Rows, context: Context) -> list[Finding]:
 
     Illiquid symbols repeat their prices for some minutes with volumes that differ; that is not told.
     """
-    matrix = rows.matrix()
-    traded = rows.volume[1:] != 0
-    frozen = long_runs((matrix[1:] == matrix[:-1]).all(axis=1) & traded, FROZEN_BARS)
-    stale = long_runs((matrix[1:, :4] == matrix[:-1, :4]).all(axis=1) & traded, STALE_BARS)
+    same = rows.volume[1:] != 0
+    for column in (rows.open, rows.high, rows.low, rows.close):
+        same &= column[1:] == column[:-1]
+    stale = long_runs(same, STALE_BARS)
+    frozen = long_runs(same & (rows.volume[1:] == rows.volume[:-1]), FROZEN_BARS)
     text, remedy = "the bars repeat although there is volume: a frozen feed", "fetch the range again"
     return context.where.rows(Kind.STALE_PRICE, Severity.WARNING, rows.open_time, frozen | stale, text, remedy)
 
@@ -200,9 +201,13 @@ def check_status(rows: Rows, context: Context) -> list[Finding]:
 def decimals(values: Floats, most: int = 8) -> Int64s:
     """Return the digits after the point each value needs, at most `most`."""
     result = np.full(len(values), most, dtype=np.int64)
-    for digits in range(most, -1, -1):
-        scaled = values * 10.0**digits
+    rest = np.arange(len(values))
+    for digits in range(most):  # upwards: after a few rounds nothing is left to look at
+        scaled = values[rest] * 10.0**digits
         with np.errstate(invalid="ignore"):
             exact = np.abs(scaled - np.rint(scaled)) <= np.maximum(1e-15 * np.abs(scaled), 1e-9)
-        result[exact] = digits
+        result[rest[exact]] = digits
+        rest = rest[~exact]
+        if not len(rest):
+            break
     return result

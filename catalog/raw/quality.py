@@ -4,7 +4,6 @@ What was found in a raw day, beside the day: ``<day>.quality.json``, staged and 
 A day whose findings are missing, or belong to other rows, is inspected again when they are asked for.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pyarrow.compute as pc
 from catalog.instruments import interval_ns
 from catalog.quality.findings import Finding, Severity, scores, worst
 from catalog.quality.kinds import CANDLES, Columns, inspect_kind, usual_step
-from catalog.quality.rows import Context, Reference
+from catalog.quality.rows import Context
 from catalog.raw import days as raw_days
 from catalog.raw.days import Day
 from catalog.raw.kinds import KINDS
@@ -79,14 +78,14 @@ def inspect_table(
     symbol: str,
     interval: str | None,
     source: str,
-    references: Sequence[Reference] = (),
-    now_ns: int | None = None,
 ) -> tuple[list[Finding], dict[str, float]]:
     """Return the findings and the score of every day of raw rows."""
-    columns = columns_of(kind, table)
-    context = Context(
-        symbol=symbol, interval=interval or kind, source=source, references=tuple(references), now_ns=now_ns
-    )
+    context = Context(symbol=symbol, interval=interval or kind, source=source)
+    return inspect_columns(columns_of(kind, table), context, interval)
+
+
+def inspect_columns(columns: Columns, context: Context, interval: str | None) -> tuple[list[Finding], dict[str, float]]:
+    """Return the findings and the score of every day of rows of any kind."""
     findings = inspect_kind(columns, context)
     return findings, scores(columns.time, step_of(columns, interval), findings)
 

@@ -40,9 +40,11 @@ from catalog import types as own
 from catalog.build import main
 from catalog.ingest import main as ingest
 from catalog.instruments import bar_type, instrument_id, load_instruments, to_nautilus
+from catalog.quality import ingested
 from catalog.raw import days as raw_days
 from catalog.raw.kinds import BOOK_LEVELS, KINDS
 from catalog.raw.writer import put
+from catalog.verify import main as verify
 from strategies.errors import DataError
 from tests.catalog.market_kit import DAY_MS, START_MS, Sheet, sheet
 
@@ -481,3 +483,49 @@ def test_no_raw_store_and_unknown_kind_say_so(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     with pytest.raises(DataError, match="--kind candles: not a data type"):
         main(["--raw", str(tmp_path / "raw"), "--catalog", str(tmp_path / "c"), "--kind", "candles"])
+
+
+def test_the_raw_store_is_verified_in_every_kind(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in KINDS:
+        made = sheet(kind, days=2)
+        bring(raw, tmp_path, made)
+    assert verify(["--raw", str(raw), "--json", "-"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["series"]) == len(KINDS)
+    clean = {s["interval"]: s for s in document["series"]}
+    strangers = [f for name, s in clean.items() if name not in ("agg_trades", "trades") for f in s["findings"]]
+    assert not strangers  # of trades, the candles of the kit are another market: that is told
+    assert {f["kind"] for n in ("agg_trades", "trades") for f in clean[n]["findings"]} == {"other_market"}
+    days = raw_days.days(raw, "book_ticker", SYMBOL)
+    days[1].path.write_bytes(days[0].path.read_bytes())
+    lost = sheet("metrics", days=3)
+    lost.rows = lost.rows[576:676] + lost.rows[686:]
+    bring(raw, tmp_path, lost)
+    assert verify(["--raw", str(raw), "--kind", "metrics", "book_ticker", "--json", "-"]) == 1
+    series = {s["interval"]: s for s in json.loads(capsys.readouterr().out)["series"]}
+    assert {f["kind"] for f in series["metrics"]["findings"]} == {"gap"}
+    assert "out_of_order" in {f["kind"] for f in series["book_ticker"]["findings"]}
+    days[1].path.write_bytes(days[1].path.read_bytes()[:-50])
+    with pytest.raises(DataError, match="damaged"):
+        verify(["--raw", str(raw), "--kind", "book_ticker"])
+    with pytest.raises(DataError, match="none of the series asked for; it holds"):
+        verify(["--raw", str(raw), "--symbol", "NOUSDT"])
+
+
+def test_what_ingestion_finds_is_told_and_kept(
+    tmp_path: Path, catalog: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = sheet("klines", days=2)
+    hole = [f"{int(r[0])}" for r in made.rows[2_000:2_030]]
+    made.rows = made.rows[:2_000] + made.rows[2_030:]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(made.lines()) + "\n")
+    arguments = ["klines", "--symbol", SYMBOL, "--interval", "1m", "--from", str(path), "--catalog", str(catalog)]
+    assert ingest(arguments) == 0
+    at = str(np.datetime64(int(hole[0]), "ms").astype("datetime64[s]")) + "Z"
+    assert f"quality: gap {at} (30)" in capsys.readouterr().out
+    kept = ingested.read(catalog, SYMBOL, "1m")
+    assert list(kept) == ["2025-03-05", "2025-03-06"]
+    assert (kept["2025-03-05"]["score"], kept["2025-03-05"]["findings"]) == (100.0, [])
+    assert [f["kind"] for f in kept["2025-03-06"]["findings"]] == ["gap"]
+    assert 80 < kept["2025-03-06"]["score"] < 100
