@@ -4,6 +4,8 @@ What was found in a raw day, beside the day: ``<day>.quality.json``, staged and 
 A day whose findings are missing, or belong to other rows, is inspected again when they are asked for.
 """
 
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,19 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from catalog.instruments import interval_ns
-from catalog.quality.findings import Finding, Severity, scores, worst
-from catalog.quality.kinds import CANDLES, Columns, inspect_kind, usual_step
+from catalog.quality.findings import DAY_NS, Finding, Severity, scores, worst
+from catalog.quality.kinds import CANDLES, TICKS, Columns, inspect_kind, usual_step
 from catalog.quality.rows import Context
 from catalog.raw import days as raw_days
 from catalog.raw.days import Day
 from catalog.raw.kinds import KINDS
+from strategies.errors import DataError
 
 SUFFIX = ".quality.json"
+_PIECE = 200_000
 
 
 class DayQuality(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,35 +76,71 @@ def step_of(columns: Columns, interval: str | None) -> int:
     return 8 * 3_600_000_000_000 if columns.kind == "funding" else usual_step(columns)
 
 
-def inspect_table(
-    table: pa.Table,
-    *,
-    kind: str,
-    symbol: str,
-    interval: str | None,
-    source: str,
-) -> tuple[list[Finding], dict[str, float]]:
-    """Return the findings and the score of every day of raw rows."""
-    context = Context(symbol=symbol, interval=interval or kind, source=source)
-    return inspect_columns(columns_of(kind, table), context, interval)
-
-
 def inspect_columns(columns: Columns, context: Context, interval: str | None) -> tuple[list[Finding], dict[str, float]]:
     """Return the findings and the score of every day of rows of any kind."""
     findings = inspect_kind(columns, context)
     return findings, scores(columns.time, step_of(columns, interval), findings)
 
 
-def quality_of(
-    table: pa.Table, sha256: str, *, kind: str, symbol: str, interval: str | None, source: str
-) -> DayQuality:
+def inspect_file(
+    file: Path, *, kind: str, symbol: str, interval: str | None, source: str
+) -> tuple[list[Finding], float, int]:
+    """
+    Return findings, score and rows of a day's file; trades, quotes and books are read in pieces that share a row.
+
+    Raises
+    ------
+    DataError
+        Propagate: the file is damaged.
+
+    """
+    findings: list[Finding] = []
+    whole: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+    rows = pieces = 0
+    spans: list[tuple[int, int]] = []
+    context = Context(symbol=symbol, interval=interval or kind, source=source)
+    for table in _pieces(file, kind):
+        columns = columns_of(kind, table)
+        for finding in inspect_kind(columns, context):
+            if finding.first is None and kind in TICKS:
+                whole[(finding.kind.value, finding.message.split(" is ")[0])].append(finding)
+            else:
+                findings.append(finding)
+        rows += table.num_rows - bool(pieces)
+        pieces += 1
+        spans.append((int(columns.time.min()), int(columns.time.max())))
+        step = step_of(columns, interval)
+    findings += [found[0] for found in whole.values() if len(found) == pieces]
+    if kind in TICKS:
+        step = max(DAY_NS // max(rows, 1), 1)
+    time = np.array([min(first for first, _ in spans), max(last for _, last in spans)]) if spans else np.empty(0, int)
+    per_day = scores(time, step, findings) if spans else {}
+    return findings, round(sum(per_day.values()) / len(per_day), 2) if per_day else 0.0, rows
+
+
+def _pieces(file: Path, kind: str) -> Iterator[pa.Table]:
+    if kind not in TICKS:
+        yield raw_days.read(file)
+        return
+    last: pa.Table | None = None
+    try:
+        with pq.ParquetFile(file) as parquet:
+            for batch in parquet.iter_batches(_PIECE):
+                table = pa.Table.from_batches([batch])
+                yield table if last is None else pa.concat_tables([last, table])
+                last = table.slice(table.num_rows - 1)
+    except (OSError, pa.ArrowInvalid) as e:
+        raise DataError(f"{file}: damaged: {e}; remove it and bring the day again") from None
+
+
+def quality_of(file: Path, sha256: str, *, kind: str, symbol: str, interval: str | None, source: str) -> DayQuality:
     """Return what is to be written beside a day."""
-    findings, per_day = inspect_table(table, kind=kind, symbol=symbol, interval=interval, source=source)
+    findings, score, rows = inspect_file(file, kind=kind, symbol=symbol, interval=interval, source=source)
     found = worst(findings)
     return DayQuality(
         sha256=sha256,
-        rows=table.num_rows,
-        score=round(sum(per_day.values()) / len(per_day), 2) if per_day else 0.0,
+        rows=rows,
+        score=score,
         worst="" if found is None else found.value,
         findings=[finding.as_json() for finding in findings],
     )
@@ -118,8 +159,7 @@ def read(day: Day, *, kind: str, symbol: str, interval: str | None) -> DayQualit
             return known
     except (OSError, msgspec.MsgspecError):
         pass
-    table = raw_days.read(day.path)
-    return quality_of(table, day.sha256, kind=kind, symbol=symbol, interval=interval, source=str(day.path))
+    return quality_of(day.path, day.sha256, kind=kind, symbol=symbol, interval=interval, source=day.day)
 
 
 def stage(change: raw_days.Change, *, kind: str, symbol: str, interval: str | None) -> dict[str, DayQuality]:
@@ -129,9 +169,7 @@ def stage(change: raw_days.Change, *, kind: str, symbol: str, interval: str | No
         if live.suffix != ".parquet" or live.relative_to(change.root).parts[0] != kind:
             continue  # what corrections replaced is no day
         day = raw_days.describe(file)
-        found = quality_of(
-            raw_days.read(file), day.sha256, kind=kind, symbol=symbol, interval=interval, source=live.stem
-        )
+        found = quality_of(file, day.sha256, kind=kind, symbol=symbol, interval=interval, source=live.stem)
         target = change.new_file().with_suffix(".json")
         target.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
         change.staged[beside(live)] = target
