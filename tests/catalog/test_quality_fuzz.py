@@ -96,7 +96,7 @@ def conflict(made: Sheet, source: random.Random) -> int:
     row = next(i for i in range(len(made.rows) - 1) if made.rows[i] == made.rows[i + 1])
     name = "volume" if made.kind == "klines" else level(made)
     value = float(made.rows[row][made.at(name)])
-    put(made, row, name, f"{value * 1.0004 + 1e-7:.8f}")
+    put(made, row, name, f"{value + abs(value) * 0.0004 + 1e-7:.8f}")
     if made.kind in CANDLES[1:]:
         put(made, row, "high", f"{max(float(v) for v in made.rows[row][1:5]):.8f}")
     return at
