@@ -266,10 +266,11 @@ def _classified(path: Path, frame: pd.DataFrame, symbol: str, interval: str) -> 
 
 def _candle_kind(path: Path, frame: pd.DataFrame) -> str:
     """Tell candles of trades from those of mark, index and premium prices, which carry a volume of zero or none."""
-    where = "/".join(path.parts[-3:]).lower()
-    if "premium" in where:
+    name, folders = path.name.lower(), {part.lower() for part in path.parts[:-1]}
+    if "premium" in name or "premiumindexklines" in folders:
         return "premium_klines"
-    if "volume" not in frame.columns or any(word in where for word in ("mark", "indexprice", "index_price")):
+    other = re.search(r"mark(?!et)|index_?price", name) or folders & {"markpriceklines", "indexpriceklines"}
+    if "volume" not in frame.columns or other:
         return "mark"
     numbers = frame[[*PRICES, "volume"]].apply(pd.to_numeric, errors="coerce")
     if len(frame) < _FEW or (numbers["volume"] != 0).any() or (numbers["high"] == numbers["low"]).mean() > 0.5:

@@ -451,6 +451,15 @@ def test_silence_is_an_outage_a_dead_market_or_an_end(tmp_path: Path) -> None:
     assert [(f.kind, f.first) for f in found] == [(Kind.DELISTED, at)], f"seed {seed}"
 
 
+def test_a_market_is_no_mark_price(tmp_path: Path) -> None:
+    folder = tmp_path / "market-data"
+    folder.mkdir()
+    for name, kind in (("XRPUSDT-1m.csv", "bars"), ("XRPUSDT-1m-mark.csv", "mark")):
+        path = folder / name
+        path.write_text("\n".join(sheet("klines").lines()) + "\n")
+        assert verify_file(path)[1] == kind
+
+
 def test_days_are_where_they_are_said_to_be() -> None:
     assert {len(sheet("klines", 1).rows) * MINUTE_MS, DAY_MS} == {DAY_MS}
     assert stamp(sheet("trades", 1), 0) >= START_MS * MS
