@@ -3,6 +3,9 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 LOCK := uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-annotate --no-header
 
+# Every start of a node compiles three seconds' worth of imports anew where bytecode may not be written.
+export PYTHONDONTWRITEBYTECODE =
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run test soak lint format bench backtest lock clean
 

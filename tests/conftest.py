@@ -1,0 +1,7 @@
+"""For every test: the processes it starts may keep the bytecode they compile, whatever the caller's environment says."""
+
+import os
+import sys
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
