@@ -89,6 +89,8 @@ class ExecutionConfig(FrozenConfig, frozen=True):
     depth : {"unlimited", "bar_quarter"}
         ``unlimited``: any size fills at one price. ``bar_quarter``: what stock BacktestEngine assumes, a quarter of the
         bar's volume at each of open, high, low and close, the rest of a taker order one tick worse.
+    depth_share : Decimal
+        With ``bar_quarter``: the share of that quarter that is really offered, e.g. 0.05 in a thin market.
     maker_fee, taker_fee : Decimal or None
         Fractions of notional; None: the instrument's own.
     trade_lite : bool
@@ -106,6 +108,7 @@ class ExecutionConfig(FrozenConfig, frozen=True):
     slippage_bps: Decimal = Decimal(0)
     stop_slippage_bps: Decimal = Decimal(0)
     depth: Literal["unlimited", "bar_quarter"] = "unlimited"
+    depth_share: Decimal = Decimal(1)
     maker_fee: Decimal | None = None
     taker_fee: Decimal | None = None
     trade_lite: bool = False
@@ -117,6 +120,7 @@ class ExecutionConfig(FrozenConfig, frozen=True):
         for name, least, most in (
             ("slippage_bps", 0, 1000),
             ("stop_slippage_bps", 0, 1000),
+            ("depth_share", Decimal("0.000001"), 1),
             ("maker_fee", Decimal("-0.01"), Decimal("0.01")),
             ("taker_fee", 0, Decimal("0.01")),
         ):

@@ -343,7 +343,11 @@ class MatchingEngine:
 
     def _available(self, symbol: str) -> Decimal | None:
         """Return the quantity offered at one price; None if any."""
-        return self._depth.get(symbol) if self._config.depth == "bar_quarter" else None
+        found = self._depth.get(symbol) if self._config.depth == "bar_quarter" else None
+        if found is None or self._config.depth_share == 1:
+            return found
+        step = self.instruments[symbol].step
+        return max(found * self._config.depth_share // step * step, step)
 
     def _fill_resting(self, order: Order, *, passed: bool) -> None:
         """Fill a limit order the market came to; if it only touched the price, no more than was offered there."""

@@ -7,6 +7,7 @@ every fill and decision in the journal, journal money equal to the venue's walle
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from node.kill_points import STEPS, VARIABLE, KillPoint, Step, kill_point, reque
 from node.live_run import get_json
 from node.venue.audit import ProtectionGap, protection_gaps
 from strategies.errors import ConfigError
+from tests.faults.verdicts import doubles, orphans
 from tests.live.conftest import ROOT, Demo, VenueProcess
 
 RESTART_LIMIT_SECS = 15.0
@@ -148,8 +150,15 @@ def test_killed_at_a_step_and_restarted(demo: Demo, steps: tuple[Step, ...]) -> 
     # A gap that spans a death is judged above; every other check must hold as it stands.
     failed = [c for c in summary["checks"] if not c["passed"] and not c["name"].startswith("never naked")]
     assert failed == [], _log(demo)
+    assert not [*doubles(books), *orphans(books)]
     assert code in (0, 1)
     assert summary["stopped_by"] == "SIGTERM"
+
+
+def test_the_documentation_lists_every_step_in_order() -> None:
+    text = (ROOT / "docs" / "protection.md").read_text()
+    table = text[text.index("## Killed at every step") :]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [step.value for step in STEPS]
 
 
 def _write_table(rows: list[tuple[Death, float | None]]) -> None:

@@ -11,6 +11,7 @@ from tests.faults.harness import Run, differences
 from tests.faults.redis_server import AVAILABLE
 from tests.faults.scenarios import ROWS, SCENARIOS, Scenario
 from tests.faults.scenarios.acts import in_order
+from tests.faults.table import DOCUMENT, documented, table
 
 AFTERWARDS = 6
 """Bars replayed after the disturbance: the node must trade on, not only survive."""
@@ -82,6 +83,10 @@ def test_every_row_of_the_matrix_has_a_scenario() -> None:
     assert {s.row for s in SCENARIOS} <= {*ROWS, "-"}
     names = [(s.row, s.name) for s in SCENARIOS]
     assert len(set(names)) == len(names)
+
+
+def test_the_documentation_lists_every_scenario() -> None:
+    assert documented(DOCUMENT.read_text()) == table(), "run python -m tests.faults.table"
 
 
 def _need_redis() -> None:

@@ -17,7 +17,7 @@ FIRST, DAYS = date(2025, 4, 1), 180
 """Nearly the whole sample: 17 000 time steps, of which a cycle takes about ten."""
 
 
-VENUE = {"execution": {"depth": "bar_quarter"}, "account": {"balance": 4_000_000}}
+VENUE = {"execution": {"depth": "bar_quarter", "depth_share": 0.02}, "account": {"balance": 4_000_000}}
 NODE = {
     "audit": {"in_replay": True, "interval_secs": 2.0},
     "backtest": {"balance": 4_000_000},

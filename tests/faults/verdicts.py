@@ -60,7 +60,7 @@ def differences(run: "Run", books: Books, summary: dict[str, Any], tolerated: fr
 
     `tolerated` names the node's own checks that a scenario breaks by design, e.g. ``nothing rejected``.
     """
-    found = [*_naked(run, books), *_doubles(books), *orphans(books), *_journal(books, summary["fills"])]
+    found = [*_naked(run, books), *doubles(books), *orphans(books), *_journal(books, summary["fills"])]
     theirs = {s: str(q) for s, q in net(books).items()}
     ours = {s: q for s, q in summary["positions"].items() if Decimal(q)}
     if {s: Decimal(q) for s, q in ours.items()} != net(books):
@@ -86,7 +86,7 @@ def breaches(run: "Run", books: Books, since_ms: float, tolerated: frozenset[str
         incidents = [i for i in journal.incidents() if i.wall_time >= since_ms * 1e6]
     finally:
         journal.close()
-    found = [*_naked(run, books, since_ms), *_doubles(books), *orphans(books), *_journal(books, fills)]
+    found = [*_naked(run, books, since_ms), *doubles(books), *orphans(books), *_journal(books, fills)]
     beat = RunDirectory(run.directory / "journal.run").beat()
     ours = {} if beat is None else {s: Decimal(q) for s, q in beat.positions.items() if Decimal(q)}
     if ours != net(books):
@@ -132,7 +132,7 @@ def _naked(run: "Run", books: Books, since_ms: float = 0.0) -> list[str]:
     return found + ([f"1: naked for {worst:.1f} s"] if worst > NAKED_LIMIT_SECS else [])
 
 
-def _doubles(books: Books) -> list[str]:
+def doubles(books: Books) -> list[str]:
     ids = Counter(o["client_order_id"] for o in books["orders"] if not o["algo_id"])
     ids += Counter(a["client_algo_id"] for a in books["algo_orders"])
     found = [f"3: {i} reached the books {n} times" for i, n in ids.items() if n > 1]
