@@ -1,4 +1,4 @@
-"""For every test: the processes it starts may keep the bytecode they compile, whatever the caller's environment says."""
+"""For every test: the processes it starts may keep the bytecode they compile, whatever the environment says."""
 
 import os
 import sys

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("strategies", "actors", "catalog", "research", "node")
 LONGEST_MODULE = 450
 # Longer, with the reason in the module's docstring and a limit of their own.
-LONGER_MODULES = {"strategies/kernel/step.py": 500}  # numba's cache watches one file, so what is compiled stands in one
+# Numba's cache watches one file, so what is compiled together stands in one.
+LONGER_MODULES = {"strategies/kernel/step.py": 620, "research/sweep/kernel.py": 760}
 
 # room → what it must not import; the longest matching room counts. Imports inside functions count too.
 FORBIDDEN = {
