@@ -1,0 +1,140 @@
+"""The pieces of work of a study; each leaves its result in a file, so that a killed study goes on where it was."""
+
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from node.config import NodeConfig
+from node.report import write_file
+from research.walkforward.config import WalkForwardConfig, account_name
+from research.walkforward.folds import Fold
+from research.walkforward.gate import FoldModel, train_fold
+from research.walkforward.selection import Choice, Evaluator, choose, engine_scores
+from research.walkforward.trial import FoldResult, run_fold, window_config
+from strategies.yaml_config import FrozenConfig
+
+
+class Task(FrozenConfig, frozen=True):
+    """
+    One piece of work; everything a worker needs travels in it.
+
+    Attributes
+    ----------
+    kind : {"prepare", "walk"}
+        Choose and train for one fold, or run all test windows of a variant one after the other.
+    symbols, gate : list of str, str
+        The account, and the mode it is walked with.
+    folds : list of Fold
+        One to prepare, or those to walk.
+    folder : str
+        The study's folder while it is being filled.
+
+    """
+
+    kind: str
+    config: WalkForwardConfig
+    node: NodeConfig
+    symbols: list[str]
+    gate: str
+    folds: list[Fold]
+    folder: str
+
+
+class Prepared(FrozenConfig, frozen=True):
+    """What was chosen and trained for one fold."""
+
+    fold: Fold
+    choices: dict[str, Choice]
+    model: FoldModel | None
+
+
+def prepared_folder(folder: Path, symbols: list[str], fold: Fold) -> Path:
+    """Return where choice and model of a fold lie."""
+    return folder / account_name(symbols) / f"fold-{fold.index:02d}"
+
+
+def result_file(folder: Path, symbols: list[str], gate: str, fold: Fold) -> Path:
+    """Return where a test window's result lies."""
+    return folder / account_name(symbols) / f"{gate}-{fold.index:02d}.json"
+
+
+def files_of(task: Task) -> list[Path]:
+    """Return the files a task leaves behind, in order."""
+    folder = Path(task.folder)
+    if task.kind == "prepare":
+        return [prepared_folder(folder, task.symbols, f) / "prepared.json" for f in task.folds]
+    return [result_file(folder, task.symbols, task.gate, f) for f in task.folds]
+
+
+def run_task(task: Task) -> str:
+    """Do a piece of work; finished folds are kept and not done again."""
+    if task.kind == "prepare":
+        prepare(task)
+    else:
+        walk(task)
+    return f"{account_name(task.symbols)} {task.gate}".strip()
+
+
+def prepare(task: Task) -> None:
+    """Choose parameters for a fold, train its model, and write both down; ``prepared.json`` last."""
+    (fold,) = task.folds
+    home = prepared_folder(Path(task.folder), task.symbols, fold)
+    if (home / "prepared.json").is_file():
+        return
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    evaluate = evaluator(task.config, home)
+    choices = {s: choose(task.config.selection, task.node, s, fold, evaluate) for s in task.symbols}
+    params = home / "params.yaml"
+    own = choices[task.symbols[0]].params
+    # Symbols the gate learns from but the account does not trade are labelled with the first traded symbol's levels.
+    content: dict[str, Any] = {"params": own, "per_symbol": {s: c.params for s, c in choices.items()}}
+    write_file(params, msgspec.json.format(msgspec.json.encode(content), indent=1))
+    model = None
+    if any(g != "off" for g in task.config.gates):
+        model = train_fold(
+            _with_symbols(task), fold, Path(task.node.catalog), task.node.interval, params=params, out=home / "model"
+        )
+    done = Prepared(fold=fold, choices=choices, model=model)
+    write_file(home / "prepared.json", msgspec.json.format(msgspec.json.encode(done), indent=1))
+
+
+def _with_symbols(task: Task) -> Any:
+    """Return the gate's settings; an account's own symbols are always among those learned from."""
+    gate = task.config.gate
+    missing = [s for s in task.symbols if s not in gate.symbols]
+    return msgspec.structs.replace(gate, symbols=[*gate.symbols, *missing])
+
+
+def evaluator(config: WalkForwardConfig, folder: Path) -> Evaluator:
+    """Return what scores parameter sets."""
+    if config.selection.method == "fixed" or config.selection.evaluator == "engine":
+        return partial(engine_scores, folder=folder)
+    from research.walkforward.sweeping import sweep_scores  # noqa: PLC0415 - compiled code only where it is used
+
+    return sweep_scores
+
+
+def walk(task: Task) -> None:
+    """Run the test windows of a variant in order; stop at ruin."""
+    folder = Path(task.folder)
+    start = balance = task.node.backtest.balance
+    for fold in task.folds:
+        file = result_file(folder, task.symbols, task.gate, fold)
+        if file.is_file():
+            result = msgspec.json.decode(file.read_bytes(), type=FoldResult)
+        else:
+            home = prepared_folder(folder, task.symbols, fold)
+            config = window_config(
+                task.node, task.symbols, (fold.test_start, fold.test_end), balance, home / "params.yaml"
+            )
+            gate = msgspec.structs.replace(config.gate, mode=task.gate, model_dir=str(home / "model"))
+            result = run_fold(msgspec.structs.replace(config, gate=gate), fold, task.config.gate.label)
+            write_file(file, msgspec.json.encode(result))
+        if task.config.capital == "compound":
+            balance = result.end_balance
+            if balance <= start * task.config.ruin:
+                return
