@@ -52,7 +52,6 @@ def write_outputs(study: Study, folder: Path) -> None:
     windows = comparisons(study)
     if windows:
         write_file(folder / "comparison.json", comparison_json(windows))
-    return
     from research.report.page import render  # noqa: PLC0415 - plotly is only loaded for pages
     from research.report.studies import study_page  # noqa: PLC0415 - as above
 
