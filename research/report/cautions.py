@@ -84,7 +84,7 @@ def _counts(run: Run) -> _Found:
         each = f"fewer than {TRADES_PER_PARAMETER} trades for each"
         yield Caution.MANY_PARAMETERS, f"{run.tuned} parameters were fitted, {trades} trades made: {each}"
     if run.tried > max(trades, 1):
-        yield Caution.MANY_TRIALS, f"{run.tried} parameter sets were tried over all folds, but {trades} trades judge them"
+        yield Caution.MANY_TRIALS, f"{run.tried} sets were tried over all folds, and {trades} trades judge them"
 
 
 def _profit(run: Run, effort: tuple[float, float] | None) -> _Found:
@@ -122,18 +122,12 @@ def _course(run: Run) -> _Found:
         if absent:
             yield Caution.GATE_WITHOUT_MODEL, f"{absent} signals met a gate that had no usable model"
         if gate.net_r_difference_95 is None:
-            yield (
-                Caution.GATE_NO_EFFECT,
-                f"gate: {gate.passed} signals above and {gate.blocked} below the threshold are too few to show that "
-                "it chooses",
-            )
+            counts = f"{gate.passed} signals above and {gate.blocked} below the threshold"
+            yield Caution.GATE_NO_EFFECT, f"gate: {counts} are too few to show that it chooses"
         elif gate.net_r_difference_95[0] <= 0.0:
             low, high = gate.net_r_difference_95
-            yield (
-                Caution.GATE_NO_EFFECT,
-                f"gate: signals above minus below the threshold {low:+.2f} to {high:+.2f} net R (95 %), not shown to "
-                "choose better than chance",
-            )
+            text = f"signals above minus below the threshold {low:+.2f} to {high:+.2f} net R (95 %)"
+            yield Caution.GATE_NO_EFFECT, f"gate: {text}, not shown to choose better than chance"
     forced = sum(t.exit_reason == "END_OF_FOLD" for t in run.trades)
     if forced:
         yield Caution.FORCED_EXITS, f"{forced} of {s.trades} trades were closed only because a test window ended"

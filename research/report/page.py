@@ -20,7 +20,8 @@ th{background:#f5f7fa;font-weight:600}th:first-child,td:first-child{text-align:l
 .box.bad{border-color:#b91c1c;background:#fef2f2}.box ul{margin:4px 0;padding-left:20px}code{font-size:12px}
 .cards{display:flex;flex-wrap:wrap;gap:10px;margin:12px 0}
 .card{border:1px solid #e4e7eb;border-radius:6px;padding:8px 14px;min-width:130px}.card b{display:block;font-size:19px}
-.card small{color:#52606d;display:block}pre{background:#f5f7fa;padding:12px;overflow:auto;font-size:12px;max-height:600px}
+.card small{color:#52606d;display:block}
+pre{background:#f5f7fa;padding:12px;overflow:auto;font-size:12px;max-height:600px}
 details summary{cursor:pointer;font-weight:600;margin-top:16px}nav a{margin-right:14px}
 """
 _PERCENT = {"return", "drawdown", "share won"}
@@ -45,13 +46,15 @@ def render(page: Page) -> bytes:
             "other becomes ours.</p>" + table(page.compared)
         )
         body.append(_list(page.compared_notes))
+    if page.paths:
+        body.append("<h2>Combinatorial purged cross-validation</h2>" + table(page.paths))
     body += [_section(page, run, f"run-{i}") for i, run in enumerate(page.runs)]
     body.append("<h2>Configuration</h2>")
     body.append(table([{"hash": k, "value": v} for k, v in page.hashes.items()]))
     pretty = html.escape(json.dumps(page.config, indent=1, default=str))
     body.append(f"<details><summary>full configuration</summary><pre>{pretty}</pre></details>")
     text = (
-        f'<!doctype html><html lang=en><head><meta charset=utf-8><title>{title}</title>'
+        f"<!doctype html><html lang=en><head><meta charset=utf-8><title>{title}</title>"
         f'<meta name=viewport content="width=device-width,initial-scale=1"><link rel=icon href="data:,">'
         f"<style>{_STYLE}</style><script>{get_plotlyjs()}</script></head><body>{''.join(body)}</body></html>\n"
     )
@@ -159,7 +162,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         cells = []
         for name, value in row.items():
             text = f"{value:.2%}" if name in _PERCENT and isinstance(value, float) else cell(value)
-            kind = ' class="neg"' if isinstance(value, float) and value < 0 else ' class="text"' * isinstance(value, str)
+            negative = isinstance(value, float) and value < 0
+            kind = ' class="neg"' if negative else ' class="text"' if isinstance(value, str) else ""
             cells.append(f"<td{kind}>{html.escape(text)}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"

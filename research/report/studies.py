@@ -12,6 +12,7 @@ from research.trials import effective_trials
 from research.walkforward.comparison import Window
 from research.walkforward.outcome import FoldLine, Variant, returns
 from research.walkforward.study import Study
+from research.walkforward.tables import path_row
 
 
 def study_page(study: Study, windows: list[Window]) -> Page:
@@ -39,6 +40,7 @@ def study_page(study: Study, windows: list[Window]) -> Page:
             "code": planned.code,
             **{f"data of {'-'.join(a.symbols)}": a.data_hash for a in planned.accounts},
         },
+        paths=[{"of": name} | dict(path_row(p)) for name, found in study.paths.items() for p in found],
         compared=[_row(w) for w in windows],
         compared_notes=[
             f"{w.start[:10]}: {s.cause} {what.replace('_', ' ')}: {trade}"

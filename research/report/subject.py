@@ -88,6 +88,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
         Of configuration, data, code, versions.
     compared : list of dict
         Rows of the table "the ancestor and ours"; may be empty.
+    paths : list of dict
+        Rows of the table of cross-validated paths; may be empty.
 
     """
 
@@ -97,6 +99,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Any]
     hashes: dict[str, str]
     compared: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    paths: list[dict[str, Any]] = msgspec.field(default_factory=list)
     compared_notes: list[str] = msgspec.field(default_factory=list)
     effort: tuple[float, float] | None = None
     seed: int = 7

@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m research.walkforward",
         description="Choose on the past, test on what follows, window after window, in BacktestNode.",
     )
-    p.add_argument("--config", required=True, type=Path, metavar="FILE", help="study (YAML), see config/walkforward.yaml")
+    p.add_argument("--config", required=True, type=Path, metavar="FILE", help="study (config/walkforward.yaml)")
     p.add_argument("--catalog", type=Path, default=Path("var/catalog"), metavar="DIR", help="catalog (var/catalog)")
     p.add_argument("--out", type=Path, default=Path("var/walkforward"), metavar="DIR", help="studies (var/walkforward)")
     p.add_argument("--workers", type=int, default=2, metavar="N", help="processes of this machine (2)")

@@ -191,9 +191,7 @@ def _as_theirs(t: Trade, step: int) -> AncestorTrade:
     inside = t.exit_reason in INSIDE_A_BAR
     reason = "END_OF_DATA" if t.exit_reason == "END_OF_FOLD" else t.exit_reason
     leave = t.exit_time - (0 if inside else step)
-    return AncestorTrade(
-        t.side, t.entry_time - step, t.entry_price, leave, t.exit_price, t.quantity, reason, t.net_pnl
-    )
+    return AncestorTrade(t.side, t.entry_time - step, t.entry_price, leave, t.exit_price, t.quantity, reason, t.net_pnl)
 
 
 def _text(time_ns: int) -> str:

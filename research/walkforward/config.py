@@ -114,12 +114,15 @@ class GateTraining(FrozenConfig, frozen=True):
     Attributes
     ----------
     symbols : list of str
-        Whose signals are pooled.
+        Whose signals are pooled, as far as their data begin before the threshold is chosen.
+    train : str or None
+        How long before the end of the fold's training window the model may look, where other symbols' history is
+        longer than the account's; None: the fold's own training window.
     threshold_share : float
         Last part of the training window, on which the threshold (and calibration) is chosen.
     dataset, label, model, threshold : VoteConfig, LabelConfig, BoosterConfig, ThresholdConfig
         As in ``config/train.yaml``.
-    calibration : {"none", "platt"}
+    calibration, weights : str
         As in ``config/train.yaml``.
     min_signals : int
         Training rows needed. Too few: the fold has no model, and an enforcing gate lets nothing through.
@@ -131,12 +134,14 @@ class GateTraining(FrozenConfig, frozen=True):
     symbols: Annotated[list[Symbol], msgspec.Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: ["BTCUSDT", "ETHUSDT", "XRPUSDT"]
     )
+    train: SpanText | None = None
     threshold_share: Annotated[float, msgspec.Meta(gt=0.05, lt=0.8)] = 0.3
     dataset: VoteConfig = VoteConfig()
     label: LabelConfig = LabelConfig()
     model: BoosterConfig = BoosterConfig()
     threshold: ThresholdConfig = ThresholdConfig()
-    calibration: Literal["none", "platt"] = "none"
+    calibration: Literal["none", "platt", "isotonic"] = "none"
+    weights: Literal["uniqueness", "none"] = "uniqueness"
     min_signals: Annotated[int, msgspec.Meta(ge=20)] = 200
     warmup_bars: Annotated[int, msgspec.Meta(ge=60)] = 400
 
@@ -152,7 +157,7 @@ class CombinatorialConfig(FrozenConfig, frozen=True):
     embargo_days : int
         Days after each held-out block that are not used for choosing.
     models : bool
-        Also for the gate's model (one training per split).
+        Also for the gate's model (one training per split); only where a gate is walked.
 
     """
 
@@ -280,6 +285,8 @@ def load_walkforward(path: Path) -> WalkForwardConfig:
             parse_time(value, f"{path}: folds.{key}")
     for key in ("train", "test"):
         Span.parse(getattr(config.folds, key))
+    if config.gate.train is not None:
+        Span.parse(config.gate.train)
     for name, values in config.selection.space.items():
         for value in values:
             try:

@@ -6,13 +6,14 @@ from typing import Any
 import msgspec
 
 from catalog.instruments import interval_ns
+from catalog.reader import coverage
 from catalog.sample import describe
 from node.config import format_time
 from research.train_config import TrainConfig
 from research.training import publish, train
 from research.walkforward.config import GateTraining
 from research.walkforward.folds import Fold
-from research.walkforward.span import DAY_NS
+from research.walkforward.span import DAY_NS, Span
 from strategies.errors import ArgonautError, DataError
 from strategies.yaml_config import FrozenConfig
 
@@ -50,7 +51,7 @@ class FoldModel(FrozenConfig, frozen=True):
     warnings: list[str] = msgspec.field(default_factory=list)
 
 
-def train_config(config: GateTraining, fold: Fold, interval: str, params: Path) -> TrainConfig:
+def train_config(config: GateTraining, fold: Fold, catalog: Path, interval: str, params: Path) -> TrainConfig:
     """
     Return the training configuration of a fold.
 
@@ -58,11 +59,15 @@ def train_config(config: GateTraining, fold: Fold, interval: str, params: Path) 
     background row of the test is read. A row counts only if its label ended before the next window began.
     """
     step = interval_ns(interval)
+    begins = {s: coverage(catalog, s, interval)[0] for s in config.symbols}
+    start = fold.train_start
+    if config.train is not None:
+        start = max(Span.parse(config.train).before(fold.train_end), min(begins.values()))
     end = fold.train_end - step
-    cut = fold.train_end - int((fold.train_end - fold.train_start) * config.threshold_share) // step * step
-    text = {name: str(format_time(t)) for name, t in (("start", fold.train_start), ("cut", cut), ("end", end))}
+    cut = fold.train_end - int((fold.train_end - start) * config.threshold_share) // step * step
+    text = {name: str(format_time(t)) for name, t in (("start", start), ("cut", cut), ("end", end))}
     return TrainConfig(
-        symbols=list(config.symbols),
+        symbols=[s for s in config.symbols if begins[s] < cut],
         interval=interval,
         strategy=str(params),
         train_start=text["start"],
@@ -76,22 +81,21 @@ def train_config(config: GateTraining, fold: Fold, interval: str, params: Path) 
         model=config.model,
         threshold=config.threshold,
         calibration=config.calibration,
+        weights=config.weights,
         min_signals=config.min_signals,
         warmup_bars=config.warmup_bars,
         validity_days=min(-(-(fold.test_end - fold.train_end) // DAY_NS) + 2, 3_650),
     )
 
 
-def train_fold(
-    config: GateTraining, fold: Fold, catalog: Path, interval: str, *, params: Path, out: Path
-) -> FoldModel:
+def train_fold(config: GateTraining, fold: Fold, catalog: Path, interval: str, *, params: Path, out: Path) -> FoldModel:
     """
     Train a fold's model and put its folder at `out`.
 
     Unavailable: where the window does not give enough rows or nothing to learn, there is no folder and `reason` says
     why. An enforcing gate then lets nothing through, as it would live.
     """
-    settings = train_config(config, fold, interval, params)
+    settings = train_config(config, fold, catalog, interval, params)
     sample = describe(catalog)
     try:
         trained = train(settings, catalog, msgspec.to_builtins(sample) if sample else {})

@@ -162,7 +162,7 @@ def intervals(net: Sequence[float], daily: np.ndarray, seed: int) -> dict[str, t
     found: dict[str, tuple[float, float] | None] = dict.fromkeys(
         ("profit_factor", "expectancy", "sharpe", "max_drawdown")
     )
-    sources = {}
+    sources: dict[str, Any] = {}
     if len(net) >= 5:
         sources |= trade_intervals(np.array(net, dtype=float), seed=seed)
     if len(daily) >= MIN_DAYS and np.std(daily) > 0:

@@ -18,6 +18,7 @@ from node.config import NodeConfig, format_time, load_config
 from node.report import write_file
 from research.trials import code_version, config_hash, record, summarise
 from research.walkforward import parallel
+from research.walkforward.combinatorial import Paths
 from research.walkforward.config import WalkForwardConfig, account_name
 from research.walkforward.folds import Coverage, Fold, covered, plan, tested_share
 from research.walkforward.outcome import Variant, plain, variant
@@ -84,6 +85,7 @@ class Study(FrozenConfig, frozen=True):
     plan: Plan
     variants: list[Variant]
     prepared: dict[str, list[Prepared]]
+    paths: dict[str, list[Paths]] = msgspec.field(default_factory=dict)
 
 
 def make_plan(config: WalkForwardConfig, catalog: Path) -> Plan:
@@ -108,7 +110,7 @@ def make_plan(config: WalkForwardConfig, catalog: Path) -> Plan:
         accounts.append(
             Account(
                 symbols=symbols,
-                history=tuple(history),
+                history=(history.start, history.end),
                 folds=plan(config.folds, history, interval_ns(node.interval), trains=trains),
                 data_hash=data_hash(catalog, needed, node.interval, None, history.end),
             )
@@ -170,7 +172,12 @@ def run(
     with _alone(folder):
         started = time.time()
         write_file(folder / CONFIG, msgspec.json.format(msgspec.json.encode(planned), indent=1))
-        for stage, tasks in (("choose and train", _prepare(planned, folder)), ("test", _walks(planned, folder))):
+        stages = (
+            ("choose and train", _prepare(planned, folder)),
+            ("test", _walks(planned, folder)),
+            ("cross-validate", _combinatorial(planned, folder)),
+        )
+        for stage, tasks in stages:
             _work(stage, tasks, backend, told)
         study = collect(planned, folder)
         write_file(folder / RESULT, result_json(study))
@@ -241,7 +248,12 @@ def collect(planned: Plan, folder: Path) -> Study:
                     seed=planned.config.seed,
                 )
             )
-    return Study(folder=str(folder), plan=planned, variants=variants, prepared=prepared)
+    paths = {
+        account_name(t.symbols) or "gate": msgspec.json.decode(f.read_bytes(), type=list[Paths])
+        for t in _combinatorial(planned, folder)
+        for f in files_of(t)
+    }
+    return Study(folder=str(folder), plan=planned, variants=variants, prepared=prepared, paths=paths)
 
 
 def result_json(study: Study) -> bytes:
@@ -257,6 +269,7 @@ def result_json(study: Study) -> bytes:
         "tested_share": {
             account_name(a.symbols): tested_share(a.folds, Coverage(*a.history)) for a in planned.accounts
         },
+        "paths": msgspec.to_builtins(study.paths),
         "prepared": msgspec.to_builtins(study.prepared),
         "variants": [plain(v) for v in study.variants],
     }
@@ -274,6 +287,23 @@ def _walks(planned: Plan, folder: Path) -> list[Task]:
             # Compounding folds hang on each other; fresh accounts do not.
             groups = [account.folds] if planned.config.capital == "compound" else [[f] for f in account.folds]
             tasks += [_task(planned, folder, "walk", account.symbols, gate, g) for g in groups]
+    return tasks
+
+
+def _combinatorial(planned: Plan, folder: Path) -> list[Task]:
+    """Return one task per account of one symbol with a space to choose from, and one for the gate's model."""
+    config = planned.config
+    if config.combinatorial is None:
+        return []
+    tasks = []
+    if config.selection.space:
+        for account in planned.accounts:
+            if len(account.symbols) == 1:
+                task = _task(planned, folder, "paths", account.symbols, "", [])
+                tasks.append(msgspec.structs.replace(task, history=account.history))
+    if config.combinatorial.models and config.gates != ["off"]:
+        history = (min(a.history[0] for a in planned.accounts), max(a.history[1] for a in planned.accounts))
+        tasks.append(msgspec.structs.replace(_task(planned, folder, "paths", [], "gate", []), history=history))
     return tasks
 
 
@@ -323,9 +353,9 @@ def _record(planned: Plan, study: Study, final: Path, command: Sequence[str]) ->
         symbols=sorted({s for a in planned.accounts for s in a.symbols}),
         interval=planned.node.interval,
         config=planned.key,
-        data_hash=planned.accounts[0].data_hash if len(planned.accounts) == 1 else config_hash(
-            [a.data_hash for a in planned.accounts]
-        ),
+        data_hash=planned.accounts[0].data_hash
+        if len(planned.accounts) == 1
+        else config_hash([a.data_hash for a in planned.accounts]),
         trials=max(tried * len(planned.config.gates), len(study.variants)),
         sharpe=summarise([v.statistics.sharpe for v in study.variants]),
         best={"account": best.account, "gate": best.gate, "net_pnl": best.statistics.net_pnl},

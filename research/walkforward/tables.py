@@ -3,6 +3,7 @@
 import csv
 import io
 from pathlib import Path
+from statistics import median
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -10,8 +11,10 @@ from rich.table import Table
 
 from node.config import format_time
 from node.report import write_file
-from research.walkforward.comparison import CAUSES, REST, Window, compare, comparison_json
-from research.walkforward.outcome import Variant
+from research.walkforward.ancestor import CAUSES
+from research.walkforward.combinatorial import Paths
+from research.walkforward.comparison import REST, Window, compare, comparison_json
+from research.walkforward.outcome import FoldLine, Variant
 from research.walkforward.study import Study
 
 Pair = tuple[float, float] | None
@@ -29,24 +32,7 @@ def write_outputs(study: Study, folder: Path) -> None:
             | {"entry_time": format_time(t.entry_time), "exit_time": format_time(t.exit_time)}
             for t in v.trades
         ]
-        for line in v.lines:
-            folds.append(
-                key
-                | {
-                    "fold": line.fold.index,
-                    **{
-                        name: format_time(getattr(line.fold, name))
-                        for name in ("train_start", "train_end", "test_start", "test_end")
-                    },
-                    "trades": line.trades,
-                    "net_pnl": line.net_pnl,
-                    "profit_factor": line.profit_factor,
-                    "max_drawdown": line.max_drawdown,
-                    "start_balance": line.start_balance,
-                    "end_balance": line.end_balance,
-                    "params": " ".join(f"{s}:{k}={x:g}" for s, p in line.params.items() for k, x in p.items()),
-                }
-            )
+        folds += [key | _fold_row(line) for line in v.lines]
     write_file(folder / "trades.csv", csv_bytes(rows))
     write_file(folder / "folds.csv", csv_bytes(folds))
     windows = comparisons(study)
@@ -56,6 +42,17 @@ def write_outputs(study: Study, folder: Path) -> None:
     from research.report.studies import study_page  # noqa: PLC0415 - as above
 
     write_file(folder / "report.html", render(study_page(study, windows)))
+
+
+def _fold_row(line: FoldLine) -> dict[str, Any]:
+    times = ("train_start", "train_end", "test_start", "test_end")
+    figures = ("trades", "net_pnl", "profit_factor", "max_drawdown", "start_balance", "end_balance")
+    return {
+        "fold": line.fold.index,
+        **{name: format_time(getattr(line.fold, name)) for name in times},
+        **{name: getattr(line, name) for name in figures},
+        "params": " ".join(f"{s}:{k}={x:g}" for s, p in line.params.items() for k, x in p.items()),
+    }
 
 
 def comparisons(study: Study) -> list[Window]:
@@ -87,6 +84,8 @@ def print_study(study: Study, folder: Path, out: TextIO) -> None:
     for v in study.variants:
         if len(study.variants) <= 3:
             console.print(folds_table(v))
+    if study.paths:
+        console.print(paths_table(study.paths))
     windows = comparisons(study)
     if windows:
         console.print(comparison_table(windows))
@@ -149,6 +148,42 @@ def folds_table(v: Variant) -> Table:
             short,
         )
     return table
+
+
+def paths_table(paths: dict[str, list[Paths]]) -> Table:
+    """Return the distribution of every metric over the paths of the combinatorial cross-validation."""
+    table = Table(title="Combinatorial purged cross-validation, over paths", title_justify="left")
+    for name in (
+        "of",
+        "what",
+        "metric",
+        "paths",
+        "lowest",
+        "median",
+        "highest",
+        "no better than chance",
+        "all days at once",
+    ):
+        table.add_column(name)
+    for account, found in paths.items():
+        for p in found:
+            table.add_row(account, *path_row(p).values())
+    return table
+
+
+def path_row(p: Paths) -> dict[str, str]:
+    """Return one metric's distribution as text."""
+    known = sorted(v for v in p.values if v is not None)
+    neutral = 0.5 if p.metric == "AUC" else 0.0
+    three = [known[0], float(median(known)), known[-1]] if known else [None] * 3
+    return {
+        "what": p.what,
+        "metric": p.metric,
+        "paths": p.note or f"{len(p.values)} of {p.splits} splits",
+        **{n: "-" if v is None else f"{v:.3f}" for n, v in zip(("lowest", "median", "highest"), three, strict=True)},
+        "no better than chance": f"{sum(v <= neutral for v in known)} of {len(known)}",
+        "all days at once": "-" if p.in_sample is None else f"{p.in_sample:.3f}",
+    }
 
 
 def comparison_table(windows: list[Window]) -> Table:

@@ -23,14 +23,17 @@ class Task(FrozenConfig, frozen=True):
 
     Attributes
     ----------
-    kind : {"prepare", "walk"}
-        Choose and train for one fold, or run all test windows of a variant one after the other.
+    kind : {"prepare", "walk", "paths"}
+        Choose and train for one fold; run all test windows of a variant one after the other; cross-validate the choice
+        of parameters of an account, or the gate's model.
     symbols, gate : list of str, str
         The account, and the mode it is walked with.
     folds : list of Fold
         One to prepare, or those to walk.
     folder : str
         The study's folder while it is being filled.
+    history : (int, int) or None
+        For ``paths``: ``[start, end)``, UTC ns.
 
     """
 
@@ -41,6 +44,7 @@ class Task(FrozenConfig, frozen=True):
     gate: str
     folds: list[Fold]
     folder: str
+    history: tuple[int, int] | None = None
 
 
 class Prepared(FrozenConfig, frozen=True):
@@ -66,6 +70,8 @@ def files_of(task: Task) -> list[Path]:
     folder = Path(task.folder)
     if task.kind == "prepare":
         return [prepared_folder(folder, task.symbols, f) / "prepared.json" for f in task.folds]
+    if task.kind == "paths":
+        return [folder / f"combinatorial-{account_name(task.symbols) or 'gate'}.json"]
     return [result_file(folder, task.symbols, task.gate, f) for f in task.folds]
 
 
@@ -73,6 +79,8 @@ def run_task(task: Task) -> str:
     """Do a piece of work; finished folds are kept and not done again."""
     if task.kind == "prepare":
         prepare(task)
+    elif task.kind == "paths":
+        cross_validate(task)
     else:
         walk(task)
     return f"{account_name(task.symbols)} {task.gate}".strip()
@@ -100,6 +108,20 @@ def prepare(task: Task) -> None:
         )
     done = Prepared(fold=fold, choices=choices, model=model)
     write_file(home / "prepared.json", msgspec.json.format(msgspec.json.encode(done), indent=1))
+
+
+def cross_validate(task: Task) -> None:
+    """Write the paths of an account's parameters, or of the gate's model."""
+    from research.walkforward.combinatorial import model_paths, sweep_paths  # noqa: PLC0415 - only where it is asked for
+
+    config, (file,) = task.config, files_of(task)
+    if config.combinatorial is None or task.history is None or file.is_file():
+        return
+    if task.symbols:
+        found = [sweep_paths(task.node, task.symbols[0], task.history, config.selection, config.combinatorial)]
+    else:
+        found = model_paths(task.node, Path(task.node.catalog), task.history, config.gate, config.combinatorial)
+    write_file(file, msgspec.json.encode(found))
 
 
 def _with_symbols(task: Task) -> Any:
