@@ -120,7 +120,7 @@ def plan(config: FoldsConfig, history: Coverage, step_ns: int, *, trains: bool =
         )
 
 
-def tested_share(folds: list[Fold], history: Coverage) -> float:
+def share_tested(folds: list[Fold], history: Coverage) -> float:
     """Return the share of the history that lies in a test window."""
     return sum(f.test_end - f.test_start for f in folds) / (history.end - history.start)
 

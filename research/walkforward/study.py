@@ -20,7 +20,7 @@ from research.trials import code_version, config_hash, record, summarise
 from research.walkforward import parallel
 from research.walkforward.combinatorial import Paths
 from research.walkforward.config import WalkForwardConfig, account_name
-from research.walkforward.folds import Coverage, Fold, covered, plan, tested_share
+from research.walkforward.folds import Coverage, Fold, covered, plan, share_tested
 from research.walkforward.outcome import Variant, plain, variant
 from research.walkforward.trial import FoldResult
 from research.walkforward.work import Prepared, Task, files_of, prepared_folder, result_file, run_task
@@ -267,7 +267,7 @@ def result_json(study: Study) -> bytes:
         "data_source": planned.data_source,
         "synthetic": planned.synthetic,
         "tested_share": {
-            account_name(a.symbols): tested_share(a.folds, Coverage(*a.history)) for a in planned.accounts
+            account_name(a.symbols): share_tested(a.folds, Coverage(*a.history)) for a in planned.accounts
         },
         "paths": msgspec.to_builtins(study.paths),
         "prepared": msgspec.to_builtins(study.prepared),

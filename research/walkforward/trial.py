@@ -17,6 +17,7 @@ from node.statistics import Statistics, compute
 from research.labels import LabelConfig, Outcome, SignalBars, label_signals
 from research.walkforward.folds import Fold
 from strategies.kernel.columns import COLUMNS
+from strategies.order_ids import Leg
 from strategies.params_file import load_params
 from strategies.records import SignalRecord, TradeRecord
 from strategies.yaml_config import FrozenConfig
@@ -231,7 +232,7 @@ def closing_trades(result: BacktestResult, specs: dict[str, InstrumentSpec], fol
 def _entry_fills(result: BacktestResult, symbol: str, closed: set[str]) -> list[Any]:
     done = {identity.split("/", 1)[1] for identity in closed}
     return [
-        f for f in result.fills if f.symbol == symbol and f.leg in (None, "entry") and f.client_order_id not in done
+        f for f in result.fills if f.symbol == symbol and f.leg == Leg.ENTRY.name and f.client_order_id not in done
     ]
 
 

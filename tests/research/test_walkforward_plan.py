@@ -6,7 +6,7 @@ import pytest
 from node.config import parse_time
 from research.walkforward.combinatorial import parameter_paths
 from research.walkforward.config import CombinatorialConfig, FoldsConfig, SelectionConfig, load_walkforward
-from research.walkforward.folds import Coverage, plan, tested_share
+from research.walkforward.folds import Coverage, plan, share_tested
 from research.walkforward.selection import Score, choose, figure
 from research.walkforward.span import Span
 from strategies.errors import ConfigError, DataError
@@ -34,7 +34,7 @@ def test_every_month_after_the_first_training_window_is_tested_once(scheme):
     expected = [HISTORY.start] * 6 if scheme == "anchored" else [ns(f"2025-0{m}-01") for m in range(1, 7)]
     assert starts == expected
     share = (HISTORY.end - ns("2025-04-01")) / (HISTORY.end - HISTORY.start)
-    assert tested_share(folds, HISTORY) == pytest.approx(share)
+    assert share_tested(folds, HISTORY) == pytest.approx(share)
 
 
 def test_months_keep_their_day_and_short_months_end_early():

@@ -1,0 +1,345 @@
+"""Whole studies on a generated market: same digits, killed and resumed, nothing of a test window in what was chosen."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from catalog.ingest import main as ingest
+from catalog.reader import load_bars, load_funding
+from node.backtest_run import run_backtest
+from node.config import load_config
+from research.labels import LabelConfig
+from research.thresholds import ThresholdConfig
+from research.train_config import BoosterConfig
+from research.walkforward.config import FoldsConfig, GateTraining, SelectionConfig, load_walkforward
+from research.walkforward.outcome import joined
+from research.walkforward.study import Backend, collect, make_plan, partial_folder, run
+from research.walkforward.trial import END_OF_FOLD, FoldResult, run_fold, window_config
+from research.walkforward.work import Prepared, Task, prepare
+
+ROOT = Path(__file__).parents[2]
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "XRPUSDT")
+
+NODE = """
+symbols: [XRPUSDT]
+strategy: {file: params.yaml, warmup_bars: 60, history_bars: 1500, assumed_slippage: 0.0001}
+risk: {sizing: {method: risk_fraction, risk_fraction: 0.01}, limits: {daily_loss: null, slow_kill_trades: null}}
+backtest: {slippage_bps: 1, trigger_slippage_bps: 1}
+"""
+STUDY = """
+name: small
+node: node.yaml
+accounts: [[XRPUSDT]]
+gates: [off, shadow, enforce]
+folds: {train: 30d, test: 14d, embargo_bars: 16}
+selection: {method: grid, evaluator: engine, min_trades: 3, space: {target_atr: [2.0, 3.0]}}
+gate:
+  symbols: [ETHUSDT]
+  min_signals: 40
+  threshold: {min_signals: 20, min_passed: 5}
+  model: {trees: 20, min_data_in_leaf: 20, learning_rate: 0.1}
+"""
+
+
+@pytest.fixture(name="study_file", scope="module")
+def study_file_fixture(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "params.yaml").write_text("{signal_threshold: 2, adx_threshold: 15.0, volume_multiplier: 1.5}\n")
+    (folder / "node.yaml").write_text(NODE)
+    (folder / "study.yaml").write_text(STUDY)
+    return folder / "study.yaml"
+
+
+@pytest.fixture(name="planned", scope="module")
+def planned_fixture(study_file, market_catalog):
+    return make_plan(load_walkforward(study_file), market_catalog)
+
+
+@pytest.fixture(name="done", scope="module")
+def done_fixture(planned, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    return run(planned, out, Backend(), ["test"], lambda *_: None), partial_folder(out, planned)
+
+
+def command(study_file, catalog, out, *more):
+    arguments = ["--config", study_file, "--catalog", catalog, "--out", out, "--workers", "1", *more]
+    return [sys.executable, "-m", "research.walkforward", *map(str, arguments)]
+
+
+def test_a_killed_study_is_completed_and_its_digits_are_those_of_one_that_was_not(
+    study_file, planned, done, market_catalog, tmp_path
+):
+    _, whole = done
+    process = subprocess.Popen(command(study_file, market_catalog, tmp_path, "--quiet"), cwd=ROOT)
+    unfinished = partial_folder(tmp_path, planned)
+    first = unfinished / "XRPUSDT" / "off-01.json"
+    deadline = time.monotonic() + 120
+    while not first.is_file():
+        assert process.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (unfinished / "result.json").exists()
+    kept = {f: (f.stat().st_ino, f.read_bytes()) for f in unfinished.rglob("*.json") if f.parent.name != unfinished.name}
+    assert first in kept
+
+    ended = subprocess.run(
+        command(study_file, market_catalog, tmp_path), cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    final = tmp_path / planned.folder_name
+    assert not unfinished.exists()
+    for file, (inode, content) in kept.items():
+        now = final / file.relative_to(unfinished)
+        assert (now.stat().st_ino, now.read_bytes()) == (inode, content), f"{file} was done again"
+    assert (final / "result.json").read_bytes() == (whole / "result.json").read_bytes()
+    for name in ("trades.csv", "folds.csv", "config.json", "run.json", "report.html"):
+        assert (final / name).stat().st_size > 100
+    for gate in ("off", "shadow", "enforce"):
+        assert gate in ended.stdout
+    assert "share of" in ended.stdout
+
+
+def test_a_finished_study_is_shown_and_a_digit_that_differs_is_told(study_file, planned, done, market_catalog, tmp_path):
+    """The folder is made from the finished one, with one digit changed: --again must notice."""
+    import shutil
+
+    _, whole = done
+    final = tmp_path / planned.folder_name
+    shutil.copytree(whole, final)
+    shown = subprocess.run(
+        command(study_file, market_catalog, tmp_path, "--quiet"), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (shown.returncode, shown.stdout.strip()) == (0, str(final))
+    result = final / "result.json"
+    result.write_bytes(result.read_bytes().replace(b'"tested_share"', b'"tested_share_"', 1))
+    again = subprocess.run(
+        command(study_file, market_catalog, tmp_path, "--again"), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 1, again.stderr
+    assert "DIGITS DIFFER" in again.stdout
+    assert (final / "result.json").read_bytes() == (whole / "result.json").read_bytes()
+    assert (tmp_path / f"{final.name}.previous" / "result.json").is_file()
+
+
+def test_equity_goes_on_where_it_was_and_nothing_is_counted_twice(done):
+    study, _ = done
+    assert [v.gate for v in study.variants] == ["off", "shadow", "enforce"]
+    for v in study.variants:
+        assert v.lines[0].start_balance == 10_000.0
+        for a, b in zip(v.lines, v.lines[1:], strict=False):
+            assert b.start_balance == a.end_balance
+            assert b.fold.test_start == a.fold.test_end
+        assert v.statistics.net_pnl == pytest.approx(v.lines[-1].end_balance - 10_000.0, abs=1e-6)
+        assert v.equity[-1][1] == pytest.approx(v.lines[-1].end_balance, abs=1e-6)
+        times = [p[0] for p in v.equity]
+        assert times == sorted(times)
+        assert len(set(times)) == len(times)
+        opened = [(t.symbol, t.entry_time, t.exit_time) for t in v.trades]
+        assert all(a[2] <= b[1] for a, b in zip(opened, opened[1:], strict=False)), "positions overlap"
+    off, shadow, enforce = study.variants
+    assert len(off.trades) > 20
+    assert shadow.trades == [msgspec.structs.replace(t) for t in off.trades]
+    assert off.gate_figures is None
+    assert shadow.gate_figures.scored > 0
+    assert len(enforce.trades) < len(off.trades)
+
+
+def test_what_a_fold_chose_is_stored_with_its_windows(done, planned):
+    _, folder = done
+    (account,) = planned.accounts
+    for fold in account.folds:
+        home = folder / "XRPUSDT" / f"fold-{fold.index:02d}"
+        kept = msgspec.json.decode((home / "prepared.json").read_bytes(), type=Prepared)
+        assert kept.choices["XRPUSDT"].tried == 2
+        assert kept.model.trained, kept.model.reason
+        manifest = json.loads((home / "model" / "manifest.json").read_bytes())
+        until = datetime.fromisoformat(manifest["trained_until"]).timestamp() * 1e9
+        assert until <= fold.train_end < fold.test_start
+        assert datetime.fromisoformat(manifest["valid_until"]).replace(tzinfo=UTC).timestamp() * 1e9 >= fold.test_end
+        result = msgspec.json.decode((folder / "XRPUSDT" / f"off-{fold.index:02d}.json").read_bytes(), type=FoldResult)
+        assert result.params["XRPUSDT"] == kept.choices["XRPUSDT"].params
+        assert len(result.data_hash) == 64
+
+
+def cut_catalog(source, target, end_ns):
+    """Copy a catalog up to an instant through the files people ingest."""
+    target.mkdir()
+    for symbol in SYMBOLS:
+        bars, funding = load_bars(source, symbol, "15m", None, end_ns), load_funding(source, symbol, None, end_ns)
+        columns = (bars.open, bars.high, bars.low, bars.close, bars.volume)
+        rows = [
+            f"{t // 10**6}," + ",".join(repr(float(c[i])) for c in columns) for i, t in enumerate(bars.open_time.tolist())
+        ]
+        prices, rates = target / f"{symbol}.csv", target / f"{symbol}-funding.csv"
+        prices.write_text("\n".join(["open_time,open,high,low,close,volume", *rows]) + "\n")
+        settled = [f"{t // 10**6},{r:.8f}" for t, r in zip(funding.time.tolist(), funding.rate.tolist(), strict=True)]
+        rates.write_text("\n".join(["calc_time,last_funding_rate", *settled]) + "\n")
+        common = ["--symbol", symbol, "--catalog", str(target / "catalog")]
+        assert not ingest(["klines", *common, "--interval", "15m", "--from", str(prices)])
+        assert not ingest(["funding", *common, "--from", str(rates)])
+    return target / "catalog"
+
+
+def test_choice_and_model_are_the_same_when_nothing_after_training_exists(done, planned, market_catalog, tmp_path):
+    """The strongest test of a leak: the fold is prepared once more on data that end with its training window."""
+    _, folder = done
+    fold = planned.accounts[0].folds[1]
+    catalog = cut_catalog(market_catalog, tmp_path / "cut", fold.train_end)
+    task = Task(
+        kind="prepare",
+        config=planned.config,
+        node=msgspec.structs.replace(planned.node, catalog=str(catalog)),
+        symbols=["XRPUSDT"],
+        gate="",
+        folds=[fold],
+        folder=str(tmp_path / "again"),
+    )
+    prepare(task)
+    name = Path("XRPUSDT", f"fold-{fold.index:02d}", "prepared.json")
+    assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_features_of_a_window_are_bit_identical_to_those_of_a_continuous_run(done, planned):
+    _, folder = done
+    fold = planned.accounts[0].folds[-1]
+    params = folder / "XRPUSDT" / f"fold-{fold.index:02d}" / "params.yaml"
+    node = planned.node
+
+    def signals(start):
+        config = window_config(node, ["XRPUSDT"], (start, fold.test_end), 10_000.0, params)
+        return {s.id: s for s in run_backtest(config, log_level="OFF").signals if s.market_time > fold.test_start}
+
+    alone, continuous = signals(fold.test_start), signals(planned.accounts[0].history[0])
+    assert len(alone) > 5
+    assert alone.keys() == continuous.keys()
+    for identity, signal_ in alone.items():
+        ours = np.array(signal_.features, dtype=float)
+        assert np.array_equal(ours, np.array(continuous[identity].features, dtype=float), equal_nan=True), identity
+
+
+def test_a_position_open_at_the_end_is_closed_there_with_its_costs(planned, done):
+    """The window ends inside a trade of the study: half of it, cut in its middle bar."""
+    study, folder = done
+    trade = next(t for t in study.variants[0].trades if t.exit_time - t.entry_time >= 8 * 900 * 10**9)
+    line = next(x for x in study.variants[0].lines if x.fold.test_start < trade.entry_time <= x.fold.test_end)
+    middle = trade.entry_time + 4 * 900 * 10**9
+    fold = msgspec.structs.replace(line.fold, test_end=middle)
+    params = folder / "XRPUSDT" / f"fold-{fold.index:02d}" / "params.yaml"
+    config = window_config(planned.node, ["XRPUSDT"], (fold.test_start, middle), line.start_balance, params)
+    result = run_fold(config, fold, LabelConfig())
+
+    forced = result.trades[-1]
+    assert (forced.exit_reason, forced.exit_time) == (END_OF_FOLD, middle)
+    assert (forced.entry_time, forced.entry_price, forced.quantity) == (
+        trade.entry_time,
+        trade.entry_price,
+        trade.quantity,
+    )
+    close = load_bars(Path(planned.node.catalog), "XRPUSDT", "15m", None, middle).close[-1]
+    worse = -1 if forced.side == "LONG" else 1
+    assert forced.exit_price == pytest.approx(close * (1 + worse * 1e-4), abs=1e-4)
+    assert (forced.exit_price - close) * worse > 0
+    assert forced.fees == pytest.approx(0.0005 * forced.quantity * (forced.entry_price + forced.exit_price), rel=1e-6)
+    total = sum(t.net_pnl for t in result.trades)
+    assert result.end_balance - result.start_balance == pytest.approx(total, abs=1e-6)
+    assert result.equity[-1][1:] == (result.end_balance, result.end_balance)
+
+
+def test_a_ruined_account_stops_the_walk(planned, tmp_path):
+    reckless = msgspec.structs.replace(
+        planned,
+        config=msgspec.structs.replace(planned.config, gates=["off"], ruin=0.99, selection=SelectionConfig()),
+        key="0" * 64,
+    )
+    node = reckless.node
+    limits = msgspec.structs.replace(node.risk.limits, max_leverage=None, fast_kill_losses=None)
+    sizing = msgspec.structs.replace(node.risk.sizing, risk_fraction=0.05)
+    reckless = msgspec.structs.replace(
+        reckless,
+        node=msgspec.structs.replace(
+            node, risk=msgspec.structs.replace(node.risk, sizing=sizing, limits=limits)
+        ),
+    )
+    study = run(reckless, tmp_path, Backend(), ["test"], lambda *_: None)
+    (v,) = study.variants
+    assert v.ended == "ruin"
+    assert v.ended_fold == len(v.lines) < len(reckless.accounts[0].folds)
+    assert v.lines[-1].end_balance <= 9_900
+    assert collect(reckless, partial_folder(tmp_path, reckless)).variants == study.variants
+
+
+def test_fresh_accounts_add_up_their_profits(done):
+    study, folder = done
+    results = [
+        msgspec.json.decode((folder / "XRPUSDT" / f"off-{line.fold.index:02d}.json").read_bytes(), type=FoldResult)
+        for line in study.variants[0].lines
+    ]
+    apart = [msgspec.structs.replace(r, start_balance=10_000.0) for r in results]
+    line = joined(apart, compound=False)
+    shift = sum(r.end_balance - r.start_balance for r in apart[:-1])
+    assert line[-1][1] == pytest.approx(apart[-1].equity[-1][1] + shift)
+
+
+def test_two_processes_do_not_fill_the_same_folder(study_file, planned, market_catalog, tmp_path):
+    import fcntl
+
+    folder = partial_folder(tmp_path, planned)
+    folder.mkdir()
+    handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    refused = subprocess.run(
+        command(study_file, market_catalog, tmp_path), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    os.close(handle)
+    assert refused.returncode == 2
+    assert "another process is working on this study" in refused.stderr
+
+
+def test_a_fold_without_enough_signals_has_no_model_and_says_why(planned, market_catalog, tmp_path):
+    fold = planned.accounts[0].folds[0]
+    starved = msgspec.structs.replace(
+        planned.config,
+        selection=SelectionConfig(),
+        gate=GateTraining(
+            symbols=["XRPUSDT"], min_signals=5_000, model=BoosterConfig(trees=5), threshold=ThresholdConfig()
+        ),
+    )
+    task = Task(
+        kind="prepare",
+        config=starved,
+        node=planned.node,
+        symbols=["XRPUSDT"],
+        gate="",
+        folds=[fold],
+        folder=str(tmp_path),
+    )
+    prepare(task)
+    home = tmp_path / "XRPUSDT" / f"fold-{fold.index:02d}"
+    kept = msgspec.json.decode((home / "prepared.json").read_bytes(), type=Prepared)
+    assert not kept.model.trained
+    assert "at least 5000" in kept.model.reason
+    assert not (home / "model").exists()
+    params = home / "params.yaml"
+    config = window_config(planned.node, ["XRPUSDT"], (fold.test_start, fold.test_start + 5 * 86_400 * 10**9), 1e4, params)
+    gate = msgspec.structs.replace(config.gate, mode="enforce", model_dir=str(home / "model"))
+    result = run_fold(msgspec.structs.replace(config, gate=gate), fold, LabelConfig())
+    assert result.trades == []
+    assert {j.ml for j in result.judged} == {"ml_no_model"}
+
+
+def test_the_shipped_studies_load():
+    for name in ("walkforward.yaml", "ancestor_months.yaml"):
+        config = load_walkforward(ROOT / "config" / name)
+        assert load_config(Path(config.node)).strategy.name == "composite"
+        assert isinstance(config.folds, FoldsConfig)
