@@ -58,9 +58,9 @@ def one_line(result):
 def test_the_commands_people_are_told_of_exist():
     assert {
         "catalog.ingest", "catalog.sample", "node.backtest", "node.demo", "node.journal", "node.live", "node.venue",
-        "research.features", "research.promote", "research.train", "research.tune", "research.trials",
-        "research.compare", "research.sizing", "research.doubt",
-        "research.doubt.leaks", "research.doubt.lookahead", "research.doubt.recursive",
+        "research.compare", "research.doubt", "research.doubt.leaks", "research.doubt.lookahead",
+        "research.doubt.recursive", "research.features", "research.promote", "research.report", "research.sizing",
+        "research.train", "research.trials", "research.tune",
     } <= set(COMMANDS)  # fmt: skip
 
 

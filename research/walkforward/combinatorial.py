@@ -2,9 +2,9 @@
 Combinatorial purged cross-validation: not one path through history but many, and what the choice earned on each.
 
 Days are cut into blocks; in every split some are held out, the choice is made on the others, and the held-out
-results are put together to paths that each cover the whole history (López de Prado, 2018, chapter 12; the combinations
-are ``skfolio``'s). What lies next to a held-out block is purged and embargoed: for parameter sets by whole days, for the
-model by the end of each label.
+results are put together to paths that each cover the whole history (López de Prado, 2018, chapter 12; the
+combinations are ``skfolio``'s). What lies next to a held-out block is purged and embargoed: for parameter sets by whole
+days, for the model by the end of each label.
 """
 
 import math

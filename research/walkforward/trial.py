@@ -231,9 +231,7 @@ def closing_trades(result: BacktestResult, specs: dict[str, InstrumentSpec], fol
 
 def _entry_fills(result: BacktestResult, symbol: str, closed: set[str]) -> list[Any]:
     done = {identity.split("/", 1)[1] for identity in closed}
-    return [
-        f for f in result.fills if f.symbol == symbol and f.leg == Leg.ENTRY.name and f.client_order_id not in done
-    ]
+    return [f for f in result.fills if f.symbol == symbol and f.leg == Leg.ENTRY.name and f.client_order_id not in done]
 
 
 def _signal_of(result: BacktestResult, symbol: str, entered: int) -> SignalRecord | None:

@@ -1,5 +1,7 @@
 """What a study is told, and how history is cut."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -26,7 +28,7 @@ def test_every_month_after_the_first_training_window_is_tested_once(scheme):
     folds = plan(FoldsConfig(scheme=scheme, train="3mo", test="1mo", embargo_bars=96), HISTORY, STEP)
 
     assert folds[0].test_start == ns("2025-04-01")
-    assert all(a.test_end == b.test_start for a, b in zip(folds, folds[1:], strict=False))
+    assert all(a.test_end == b.test_start for a, b in pairwise(folds))
     assert folds[-1].test_end == HISTORY.end
     assert [f.partial for f in folds] == [False] * 5 + [True]
     assert all(f.test_start - f.train_end == 96 * STEP for f in folds)
@@ -82,7 +84,7 @@ class Market:
     def __init__(self, trades=50):
         self.asked, self.windows, self.trades = [], set(), trades
 
-    def __call__(self, base, symbol, window, sets):
+    def __call__(self, _base, _symbol, window, sets):
         self.windows.add(window)
         self.asked += sets
         return [
@@ -154,5 +156,3 @@ def test_a_path_is_made_of_held_out_days_of_every_block_once():
     found = parameter_paths(returns, np.arange(120), ["only"], CombinatorialConfig(folds=6))
     expected = returns.mean() / returns.std(ddof=1) * np.sqrt(365)
     assert found.values == pytest.approx([expected] * len(found.values), abs=1e-9)
-
-
