@@ -198,32 +198,6 @@ def _text(time_ns: int) -> str:
     return (format_time(time_ns) or "")[:16]
 
 
-def golden_differences(path: Path, theirs: list[AncestorTrade], span: tuple[int, int]) -> list[str]:
-    """
-    Return where a bar loop's trades and the ancestor's own list (CSV) differ: times, reasons, net result to 0.001 USDT.
-
-    The list's trades that begin within `span` are compared.
-    """
-    import csv  # noqa: PLC0415 - one use
-    import gzip  # noqa: PLC0415 - one use
-
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8", newline="") as f:
-        rows = [r for r in csv.DictReader(f) if span[0] <= parse_time(r["entry_time"], str(path)) < span[1]]
-    found = [] if len(rows) == len(theirs) else [f"{len(rows)} trades in {path.name}, {len(theirs)} here"]
-    for row, trade in zip(rows, theirs, strict=False):
-        same = (
-            row["side"] == trade.side
-            and parse_time(row["entry_time"], str(path)) == trade.entry_bar
-            and parse_time(row["exit_time"], str(path)) == trade.exit_bar
-            and row["close_reason"] == trade.reason
-            and abs(float(row["net_pnl"]) - trade.net_pnl) <= 0.001
-        )
-        if not same:
-            found.append(f"{row['side']} {row['entry_time']} {row['net_pnl']}: here {named(trade)}")
-    return found
-
-
 def comparison_json(windows: list[Window]) -> bytes:
     """Return the comparison as JSON."""
     return msgspec.json.format(msgspec.json.encode(windows), indent=1)

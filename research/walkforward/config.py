@@ -188,13 +188,10 @@ class AncestorConfig(FrozenConfig, frozen=True):
     ----------
     published : list of Published
         Figures it is known to have printed.
-    trades : str or None
-        Its own trade list (CSV with a ``fold`` column), relative to the data directory; compared where present.
 
     """
 
     published: list[Published] = msgspec.field(default_factory=list)
-    trades: str | None = None
 
 
 class WalkForwardConfig(FrozenConfig, frozen=True, kw_only=True):
