@@ -9,7 +9,8 @@ import msgspec
 
 from node.config import NodeConfig
 from node.report import write_file
-from research.walkforward.config import WalkForwardConfig, account_name
+from research.live_labels import label_of
+from research.walkforward.config import GateTraining, WalkForwardConfig, account_name
 from research.walkforward.folds import Fold
 from research.walkforward.gate import FoldModel, train_fold
 from research.walkforward.selection import Choice, Evaluator, choose, engine_scores
@@ -104,7 +105,7 @@ def prepare(task: Task) -> None:
     model = None
     if any(g != "off" for g in task.config.gates):
         model = train_fold(
-            _with_symbols(task), fold, Path(task.node.catalog), task.node.interval, params=params, out=home / "model"
+            _settings(task), fold, Path(task.node.catalog), task.node.interval, params=params, out=home / "model"
         )
     done = Prepared(fold=fold, choices=choices, model=model)
     write_file(home / "prepared.json", msgspec.json.format(msgspec.json.encode(done), indent=1))
@@ -120,15 +121,23 @@ def cross_validate(task: Task) -> None:
     if task.symbols:
         found = [sweep_paths(task.node, task.symbols[0], task.history, config.selection, config.combinatorial)]
     else:
-        found = model_paths(task.node, Path(task.node.catalog), task.history, config.gate, config.combinatorial)
+        found = model_paths(task.node, Path(task.node.catalog), task.history, _settings(task), config.combinatorial)
     write_file(file, msgspec.json.encode(found))
 
 
-def _with_symbols(task: Task) -> Any:
-    """Return the gate's settings; an account's own symbols are always among those learned from."""
+def _settings(task: Task) -> GateTraining:
+    """
+    Return the gate's settings with the costs the test windows pay in its labels, which judge signals in any case.
+
+    An account's own symbols are always among those learned from. A trailing stop, which no label follows, is refused
+    where a gate is trained (ConfigError, fatal); without a gate the configured costs stand.
+    """
     gate = task.config.gate
+    label = gate.label
+    if any(g != "off" for g in task.config.gates):
+        label = label_of(task.node, (task.symbols or gate.symbols)[0], label)
     missing = [s for s in task.symbols if s not in gate.symbols]
-    return msgspec.structs.replace(gate, symbols=[*gate.symbols, *missing])
+    return msgspec.structs.replace(gate, symbols=[*gate.symbols, *missing], label=label)
 
 
 def evaluator(config: WalkForwardConfig, folder: Path) -> Evaluator:
@@ -154,7 +163,7 @@ def walk(task: Task) -> None:
                 task.node, task.symbols, (fold.test_start, fold.test_end), balance, home / "params.yaml"
             )
             gate = msgspec.structs.replace(config.gate, mode=task.gate, model_dir=str(home / "model"))
-            result = run_fold(msgspec.structs.replace(config, gate=gate), fold, task.config.gate.label)
+            result = run_fold(msgspec.structs.replace(config, gate=gate), fold, _settings(task).label)
             write_file(file, msgspec.json.encode(result))
         if task.config.capital == "compound":
             balance = result.end_balance
