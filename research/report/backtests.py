@@ -72,7 +72,8 @@ def _page(path: Path, raw: dict[str, Any], catalog: Path | None, seed: int) -> P
         prices=prices,
         regimes=regimes,
         daily_returns=daily.tolist(),
-        synthetic=raw["synthetic"],
+        # A catalog that does not know where its data came from says only "catalog".
+        synthetic=None if raw["data_source"] == "catalog" and not raw["synthetic"] else raw["synthetic"],
         data_source=raw["data_source"],
         notes=[
             f"still open at the end: {p['symbol']} {p['side']} {p['quantity']:g}, unrealised "

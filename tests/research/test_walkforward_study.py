@@ -88,7 +88,7 @@ def test_a_killed_study_is_completed_and_its_digits_are_those_of_one_that_was_no
     process = subprocess.Popen(command(study_file, market_catalog, tmp_path, "--quiet"), cwd=ROOT)
     unfinished = partial_folder(tmp_path, planned)
     first = unfinished / "XRPUSDT" / "off-01.json"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not first.is_file():
         assert process.poll() is None, "ended before it could be killed"
         assert time.monotonic() < deadline
