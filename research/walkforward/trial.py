@@ -16,7 +16,6 @@ from node.simulation.pricing import slipped_price
 from node.statistics import Statistics, compute
 from research.labels import LabelConfig, Outcome, SignalBars, label_signals
 from research.walkforward.folds import Fold
-from strategies.kernel.columns import COLUMNS
 from strategies.order_ids import Leg
 from strategies.params_file import load_params
 from strategies.records import SignalRecord, TradeRecord
@@ -315,7 +314,8 @@ def _outcomes(
     bars = load_bars(Path(config.catalog), symbol, config.interval, fold.test_start, fold.test_end + horizon)
     params = load_params(Path(config.strategy.file), symbol)
     at = np.searchsorted(bars.open_time, [(s.market_time or 0) - step for s in signals])
-    atr = np.array([s.features[COLUMNS.index("atr")] or np.nan for s in signals], dtype=float)
+    # A signal carries its levels, not its ATR.
+    atr = np.array([abs(s.reference_price - s.stop_price) / params.stop_atr for s in signals], dtype=float)
     side = np.array([1 if s.side == "LONG" else -1 for s in signals], dtype=np.int64)
     labels = label_signals(
         (bars.open, bars.high, bars.low, bars.close),

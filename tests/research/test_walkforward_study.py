@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from actors.model_folder import MANIFEST
 from catalog.ingest import main as ingest
 from catalog.reader import load_bars, load_funding
 from node.backtest_run import run_backtest
@@ -38,7 +39,7 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT", "XRPUSDT")
 NODE = """
 symbols: [XRPUSDT]
 strategy: {file: params.yaml, warmup_bars: 60, history_bars: 1500, assumed_slippage: 0.0001}
-risk: {sizing: {method: risk_fraction, risk_fraction: 0.01}, limits: {daily_loss: null, slow_kill_trades: null}}
+risk: {sizing: {method: risk_fraction, risk_fraction: 0.01}, limits: {daily_loss: null, fast_kill_losses: null, slow_kill_trades: null}}
 backtest: {slippage_bps: 1, trigger_slippage_bps: 1}
 """
 STUDY = """
@@ -165,7 +166,7 @@ def test_equity_goes_on_where_it_was_and_nothing_is_counted_twice(done):
     assert len(off.trades) > 15
     assert off.gate_figures is None
     assert enforce.gate_figures.blocked > 0
-    assert len(enforce.trades) < len(off.trades)
+    assert enforce.trades != off.trades
 
 
 def test_a_shadow_gate_scores_and_changes_no_trade(done, planned):
@@ -182,6 +183,10 @@ def test_a_shadow_gate_scores_and_changes_no_trade(done, planned):
     resolved = [j for j in result.judged if j.outcome in ("stop", "target")]
     assert len(resolved) > 5
     assert all((j.net_r > 0) == (j.outcome == "target") for j in resolved)
+    earned = {t.entry_time: t.r for t in off if t.exit_reason in ("STOP_LOSS", "TAKE_PROFIT")}
+    both = [(j.net_r, earned[j.time]) for j in resolved if j.time in earned]
+    assert len(both) > 5
+    assert all(a == pytest.approx(b, abs=0.15) for a, b in both), "what a signal was worth is what its trade earned"
 
 
 def test_the_compiled_simulation_scores_sets_as_the_engine_does(planned, tmp_path):
@@ -205,7 +210,7 @@ def test_what_a_fold_chose_is_stored_with_its_windows(done, planned):
         kept = msgspec.json.decode((home / "prepared.json").read_bytes(), type=Prepared)
         assert kept.choices["XRPUSDT"].tried == 2
         assert kept.model.trained, kept.model.reason
-        manifest = json.loads((home / "model" / "manifest.json").read_bytes())
+        manifest = json.loads((home / "model" / MANIFEST).read_bytes())
         until = datetime.fromisoformat(manifest["trained_until"]).timestamp() * 1e9
         assert until <= fold.train_end < fold.test_start
         assert datetime.fromisoformat(manifest["valid_until"]).replace(tzinfo=UTC).timestamp() * 1e9 >= fold.test_end
