@@ -39,7 +39,9 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT", "XRPUSDT")
 NODE = """
 symbols: [XRPUSDT]
 strategy: {file: params.yaml, warmup_bars: 60, history_bars: 1500, assumed_slippage: 0.0001}
-risk: {sizing: {method: risk_fraction, risk_fraction: 0.01}, limits: {daily_loss: null, fast_kill_losses: null, slow_kill_trades: null}}
+risk:
+  sizing: {method: risk_fraction, risk_fraction: 0.01}
+  limits: {daily_loss: null, fast_kill_losses: null, slow_kill_trades: null}
 backtest: {slippage_bps: 1, trigger_slippage_bps: 1}
 """
 STUDY = """
