@@ -7,7 +7,7 @@ protect, close or cancel may use, and the few questions without which the node i
 time by this module.
 
 How long silence lasts: as long as Retry-After or "banned until" say. Where the venue does not say, it is a guess: with
-the minute's weight used up (or not told) until the venue's next minute; else the cause was another limit, and the wait
+the minute's weight used up until the venue's next minute; else the cause was another limit, and the wait
 is 1 s, doubled with every further refusal. A guess is probed by what keeps the node seeing, ever more rarely, and ends
 with the first answer that shows headroom. What the venue has ordered is obeyed by everything but protection, and
 protection that is refused comes back ever more slowly.
@@ -246,12 +246,13 @@ class RequestBudget:
         elif status:
             self._refusals = self._protect_refusals = 0
             self._protect_at = 0.0
-            if self.silent_secs and not self._ordered and told.isdigit() and not self._used_up(told):
+            if self.silent_secs and not self._ordered and not self._used_up(told):
                 self._silent_until = 0.0  # the guess was too long
         return int(told) if told.isdigit() else None
 
     def _used_up(self, told: str) -> bool:
-        return not told.isdigit() or (self._limit is not None and int(told) > self._limit - self._reserved)
+        used = int(told) if told.isdigit() else self.used  # an answer from in front of the venue tells nothing
+        return self._limit is not None and used > self._limit - self._reserved
 
     def _back_off(self) -> float:
         return min(2.0 ** min(max(self._refusals - 1, 0), 10), LONGEST_BACK_OFF_SECS)
