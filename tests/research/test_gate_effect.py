@@ -1,0 +1,44 @@
+"""Gate off against enforce in the engine of record; what blocked signals would have made is what they did make."""
+
+import msgspec
+import pytest
+
+from node.backtest_run import run_backtest
+from research.gate_effect import compare_gate, counterfactuals
+from research.testing import small_model
+from research.training import publish
+from tests.research.test_labels_engine import node_config
+
+
+@pytest.fixture(name="config")
+def config_fixture(market_catalog, tmp_path):
+    levels = {s: {"stop_atr": 1.0, "target_atr": 1.5} for s in ("BTCUSDT", "ETHUSDT", "XRPUSDT")}
+    publish(small_model(strategy=levels), tmp_path / "model")
+    config = node_config(market_catalog, tmp_path)
+    return msgspec.structs.replace(
+        config,
+        symbols=("XRPUSDT",),
+        gate=msgspec.structs.replace(config.gate, model_dir=str(tmp_path / "model")),
+    )
+
+
+def test_both_runs_and_every_blocked_signal(config):
+    found = compare_gate(config, 3)
+    assert found["runs"]["off"]["trades"] > found["runs"]["enforce"]["trades"] > 0
+    blocked = found["by_blocker"]["ml:ml_below_threshold"]
+    assert blocked["signals"] > 5
+    assert found["per_signal"]["signals"] == sum(g["signals"] for g in found["by_blocker"].values())
+    assert found["equity"] is not None
+
+    # A signal the gate blocked did trade where the gate was off: there its result is known.
+    off = run_backtest(config)
+    made = {t.signal_id: t for t in off.trades if t.exit_reason in ("STOP_LOSS", "TAKE_PROFIT")}
+    again = {c["signal_id"]: c for c in found["signals"]}
+    both = [(t, again[s]) for s, t in made.items() if s in again and again[s]["blocked_by"].startswith("ml:")]
+    assert len(both) >= 3
+    for trade, told in both:
+        risk = trade.quantity * abs(trade.entry_price - trade.stop)
+        assert told["net_r"] == pytest.approx(trade.net_pnl / risk, rel=1e-6, abs=1e-6)
+    assert counterfactuals(config, off.signals, off.verdict_records) == counterfactuals(
+        config, off.signals, off.verdict_records
+    )
