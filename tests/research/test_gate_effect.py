@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from node.backtest_run import run_backtest
+from node.config import DriftConfig
 from research.gate_effect import compare_gate, counterfactuals
 from research.testing import small_model
 from research.training import publish
@@ -44,3 +45,20 @@ def test_both_runs_and_every_blocked_signal(config):
     assert counterfactuals(config, off.signals, off.verdict_records) == counterfactuals(
         config, off.signals, off.verdict_records
     )
+
+
+def test_challenger_and_drift_change_no_decision(config, tmp_path):
+    def decisions(**gate):
+        changed = msgspec.structs.replace(config, gate=msgspec.structs.replace(config.gate, mode="enforce", **gate))
+        result = run_backtest(changed)
+        chosen = [(v.id, v.passed, v.reason, v.score) for v in result.verdict_records if v.gate != "challenger"]
+        return chosen, [(f.symbol, f.side, f.quantity, f.price, f.market_time) for f in result.fills], result
+
+    publish(small_model(seed=5, strategy={}), tmp_path / "challenger")
+    plain, watched = decisions(), decisions(challenger=str(tmp_path / "challenger"), drift=DriftConfig(window=20))
+    assert watched[:2] == plain[:2]
+    assert len(plain[1]) > 20
+    challenged = [v for v in watched[2].verdict_records if v.gate == "challenger"]
+    assert len(challenged) == len(watched[2].signals)
+    assert {v.reason for v in challenged} <= {"passed", "ml_below_threshold"}
+    assert any(i.code == "drift_unmeasured" for i in watched[2].incidents), "the small model stores no distribution"
