@@ -108,6 +108,7 @@ class Replay:
 
     def pause(self) -> None:
         """Hold before the next bar."""
+        self.reason = ""  # asked for: a node that comes back does not end it
         if self.state in ("running", "waiting"):
             self._set("paused")
 
@@ -167,6 +168,7 @@ class Replay:
                 if self._steps_left:
                     self._steps_left -= 1
                     if not self._steps_left:
+                        self.reason = ""  # a node lost during the last step must not set the market going again
                         self._set("paused")
             await self._may_go()
             self._set("finished")

@@ -64,6 +64,8 @@ class Bench:
         life.tolerates |= scenario.tolerates
         life.run.seed = seed
         life.run.begin(scenario.name)
+        if scenario.alone:
+            life.run.since_ms = 0.0  # its start is part of it
         return life.run
 
     def _started(self, scenario: Scenario, seed: int) -> Run:
