@@ -5,8 +5,14 @@ Errors: a difference is a finding, returned as a sentence that names the first d
 raises propagates.
 """
 
+import multiprocessing
+import os
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,8 +20,8 @@ import yaml
 
 from node.backtest_run import BacktestResult, run_backtest
 from node.config import NodeConfig, format_time
-from research.sweep.market import Market
 from research.sweep.simulate import Simulation, simulate
+from research.sweep.work import encode, market_of
 from strategies.kernel.params import CompositeParams
 from strategies.params_file import params_dict
 
@@ -90,7 +96,56 @@ def first_difference(ours: Simulation, node: BacktestResult) -> str | None:
     return None
 
 
-def recheck(market: Market, config: NodeConfig, params: CompositeParams, start_ns: int, end_ns: int) -> str | None:
-    """Run `params` both ways over ``[start_ns, end_ns)`` and return :func:`first_difference`."""
-    ours = simulate(market, params, market.settings(config), start_ns, end_ns)
-    return first_difference(ours, node_run(config, market.symbol, params, start_ns, end_ns))
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One set over one window, to be run both ways."""
+
+    symbol: str
+    params: CompositeParams
+    start_ns: int
+    end_ns: int
+
+
+def recheck(config: NodeConfig, job: Job) -> tuple[str | None, int]:
+    """Run a job both ways; return :func:`first_difference` and the number of trades the node made."""
+    market = market_of(encode(config), job.symbol, (None, None))
+    ours = simulate(market, job.params, None, job.start_ns, job.end_ns)
+    node = node_run(config, job.symbol, job.params, job.start_ns, job.end_ns)
+    return first_difference(ours, node), len(node.trades)
+
+
+def run_jobs(
+    config: NodeConfig, jobs: list[Job], progress: Callable[[int, int], None], workers: int = -1
+) -> list[dict[str, Any]]:
+    """
+    Run the jobs in forked processes of this machine and say of each whether the node made the same trades.
+
+    Raises
+    ------
+    Exception
+        Propagate: whatever the engine raises.
+
+    """
+    count = min(len(jobs), (os.cpu_count() or 1) if workers < 1 else workers)
+    outcomes: list[tuple[str | None, int]] = []
+    if count > 1:
+        # Forked: a worker has Nautilus and the compiled code in memory from its first moment.
+        with multiprocessing.get_context("fork").Pool(count) as pool:
+            for outcome in pool.imap(partial(recheck, config), jobs):
+                outcomes.append(outcome)
+                progress(len(outcomes), len(jobs))
+    else:
+        for job in jobs:
+            outcomes.append(recheck(config, job))
+            progress(len(outcomes), len(jobs))
+    return [
+        {
+            "symbol": job.symbol,
+            "params": params_dict(job.params),
+            "start": format_time(job.start_ns),
+            "end": format_time(job.end_ns),
+            "trades": trades,
+            "difference": difference,
+        }
+        for job, (difference, trades) in zip(jobs, outcomes, strict=True)
+    ]

@@ -168,7 +168,7 @@ def divide_two(a: int, b: int, c: int, d: int, e: int, half_even: bool) -> int:
 
 @_compile
 def compare(a: int, b: int, c: int, d: int) -> int:
-    """Return the sign of ``a * b - c * d`` for products of any size."""
+    """Return the sign of ``a * b - c * d`` for products below 2**110."""
     x = float(a) * float(b) - float(c) * float(d)
     if abs(x) > 4e18:
         return 1 if x > 0 else -1

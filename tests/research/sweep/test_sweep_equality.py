@@ -58,16 +58,21 @@ def test_a_few_sets_of_all_generated_days(generated, base):
 
 @pytest.mark.soak
 def test_two_hundred_sets_of_three_symbols(request, base):
-    """Each over four random weeks, real ones where they lie; SWEEP_SEED and SWEEP_SETS choose others."""
+    """Each over four random weeks, real ones where they lie; SWEEP_SEED, SWEEP_SETS and SWEEP_DAYS choose others."""
     catalog = request.getfixturevalue("real" if DATA is not None else "generated")
     first, sets = int(os.environ.get("SWEEP_SEED", "1000")), int(os.environ.get("SWEEP_SETS", "200"))
+    days = int(os.environ.get("SWEEP_DAYS", "28"))
     work = []
     for seed in range(first, first + sets):
         day = np.datetime64("2025-04-03") + np.random.default_rng(seed).integers(150 if DATA is not None else 60)
-        work += jobs([seed], (str(day), str(day + np.timedelta64(28, "D"))), catalog, base)
+        work += jobs([seed], (str(day), str(day + np.timedelta64(days, "D"))), catalog, base)
     sys.stderr.write(f"seeds {first} to {first + sets - 1}\n")
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        outcomes = pool.map(_run, work, chunksize=1)
+        outcomes = []
+        for outcome in pool.imap_unordered(_run, work):
+            outcomes.append(outcome)
+            if outcome[2] or len(outcomes) % 25 == 0:
+                sys.stderr.write(f"{len(outcomes)} of {len(work)}: {outcome}\n")
     trades, reasons = report(outcomes)
     sys.stderr.write(f"{len(outcomes)} runs, {trades} trades equal, reasons {sorted(reasons)}\n")
     assert trades > 10 * sets
