@@ -140,13 +140,19 @@ def _compile(function: Callable[..., Any]) -> Any:
 
 
 @_compile
+def wrapped(a: int, b: int, c: int, d: int) -> int:
+    """Return ``a * b - c * d`` modulo 2**64, signed: unsigned inside, as signed overflow is not defined to LLVM."""
+    return int(np.int64(np.uint64(a) * np.uint64(b) - np.uint64(c) * np.uint64(d)))
+
+
+@_compile
 def divide(a: int, b: int, d: int, half_even: bool) -> int:
     """Return ``a * b / d`` (a, b not negative, d below 2**61) rounded down or half-even; -1 when above 4e15."""
     estimate = float(a) * float(b) / float(d)
     if not estimate < _TICKS_AT_MOST:
         return -1
     q = int(estimate)
-    r = a * b - q * d  # modulo 2**64; the true value is a few d
+    r = wrapped(a, b, q, d)  # the true value is a few d
     while r < 0:
         q -= 1
         r += d
@@ -172,7 +178,7 @@ def compare(a: int, b: int, c: int, d: int) -> int:
     x = float(a) * float(b) - float(c) * float(d)
     if abs(x) > 4e18:
         return 1 if x > 0 else -1
-    y = a * b - c * d  # modulo 2**64; the true value fits
+    y = wrapped(a, b, c, d)  # the true value fits
     return (y > 0) - (y < 0)
 
 
@@ -212,7 +218,12 @@ def as_float(units: int, power: float) -> float:
 def fee_of(quantity: float, price: float, numerator: int, denominator: int) -> int:
     """Return the taker fee in 1e-8 USDT."""
     notional = away(quantity * price * _MONEY)
-    return away(float(notional * numerator) / (float(denominator) * _MONEY) * _MONEY)
+    owed = notional * abs(numerator)
+    scale = denominator * 100_000_000
+    whole = owed // scale
+    # Whole and broken part apart: the float of the exact quotient, although its numerator has more than 53 bits.
+    fee = away((float(whole) + float(owed - whole * scale) / float(scale)) * _MONEY)
+    return fee if numerator >= 0 else -fee
 
 
 @_compile
@@ -229,7 +240,7 @@ def _high_first(opened: int, high: int, low: int, scale: int) -> bool:
     Its distances are 128-bit integers of 1e-16 cut to 64 bits, so one of more than 922 USDT is taken for another (in
     nautilus_trader 1.231.0; ``OrderMatchingEngine._process_trade_ticks_from_bar``). The products below wrap alike.
     """
-    return abs((high - opened) * scale) < abs((low - opened) * scale)
+    return abs(wrapped(high - opened, scale, 0, 0)) < abs(wrapped(low - opened, scale, 0, 0))
 
 
 # -- decisions --------------------------------------------------------------------------------------------------------
