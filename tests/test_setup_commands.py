@@ -58,17 +58,11 @@ def one_line(result):
 def test_the_commands_people_are_told_of_exist():
     assert {
         "catalog.ingest", "catalog.sample", "node.backtest", "node.demo", "node.journal", "node.live", "node.venue",
-<<<<<<< HEAD
         "research.compare", "research.doubt", "research.doubt.leaks", "research.doubt.lookahead",
         "research.doubt.recursive", "research.features", "research.gate_effect",
         "research.importance", "research.promote",
         "research.report", "research.sizing",
         "research.train", "research.trials", "research.tune", "research.walkforward",
-=======
-        "research.features", "research.promote", "research.sweep", "research.train", "research.tune", "research.trials",
-        "research.compare", "research.sizing", "research.doubt",
-        "research.doubt.leaks", "research.doubt.lookahead", "research.doubt.recursive",
->>>>>>> 279f19c (Describe sweeps, test the command and its back ends)
     } <= set(COMMANDS)  # fmt: skip
 
 
