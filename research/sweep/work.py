@@ -139,6 +139,6 @@ def _on_cluster[T](function: Callable[[Any], T], pieces: Sequence[Any], schedule
         # A result lost with its worker is computed again by the cluster; `retries` also survives a worker that is
         # killed each time it takes a piece up.
         futures = client.map(function, list(pieces), pure=False, retries=_RETRIES)
-        for future in as_completed(futures):
+        for future in as_completed(futures, loop=client.loop):
             yield future.result()
             future.release()
