@@ -61,7 +61,7 @@ def test_the_commands_people_are_told_of_exist():
         "research.compare", "research.doubt", "research.doubt.leaks", "research.doubt.lookahead",
         "research.doubt.recursive", "research.features", "research.gate_effect",
         "research.importance", "research.promote",
-        "research.report", "research.sizing",
+        "research.report", "research.sizing", "research.sweep",
         "research.train", "research.trials", "research.tune", "research.walkforward",
     } <= set(COMMANDS)  # fmt: skip
 
