@@ -2,6 +2,7 @@
 
 import platform
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -141,9 +142,11 @@ def resolve_window(config: NodeConfig) -> Window:
     return Window(data_start_ns=max(first, start - config.strategy.history_bars * step), start_ns=start, end_ns=end)
 
 
-def run_backtest(config: NodeConfig, *, log_level: str = "ERROR") -> BacktestResult:
+def run_backtest(
+    config: NodeConfig, *, log_level: str = "ERROR", watch: Callable[[Any], None] | None = None
+) -> BacktestResult:
     """
-    Run `config` and return its result.
+    Run `config` and return its result; `watch` is handed the message bus before the run begins.
 
     Raises
     ------
@@ -169,6 +172,8 @@ def run_backtest(config: NodeConfig, *, log_level: str = "ERROR") -> BacktestRes
             raise DataError("the engine could not be built")
         records.attach(engine.kernel.msgbus)
         cure(engine.kernel.portfolio.analyzer)
+        if watch is not None:
+            watch(engine.kernel.msgbus)
         node.run()
         seconds = time.perf_counter() - started
         return _result(config, window, specs, records, engine, seconds)

@@ -59,9 +59,8 @@ def test_the_commands_people_are_told_of_exist():
     assert {
         "catalog.ingest", "catalog.sample", "node.backtest", "node.demo", "node.journal", "node.live", "node.venue",
         "research.compare", "research.doubt", "research.doubt.leaks", "research.doubt.lookahead",
-        "research.doubt.recursive", "research.features", "research.gate_effect",
-        "research.importance", "research.promote",
-        "research.report", "research.sizing", "research.sweep",
+        "research.doubt.recursive", "research.features", "research.gate_effect", "research.importance",
+        "research.promote", "research.report", "research.service", "research.sizing", "research.sweep",
         "research.train", "research.trials", "research.tune", "research.walkforward",
     } <= set(COMMANDS)  # fmt: skip
 

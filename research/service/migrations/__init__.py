@@ -1,0 +1,1 @@
+"""The service's schema history, run by ``research.service.jobs.prepare``."""
