@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     token = os.environ.get(TOKEN_VARIABLE, "")
     if len(token) < 16 or not token.isascii() or token.split() != [token]:
         raise ConfigError(
-            f"{TOKEN_VARIABLE}: set it to at least 16 ASCII characters without spaces; without a token nothing is served"
+            f"{TOKEN_VARIABLE}: set it to 16 or more ASCII characters without spaces; nothing is served without a token"
         )
     for name, low, high in (("port", 0, 65535), ("workers", 0, 64), ("rate", 1, 100_000), ("most_waiting", 1, 100_000)):
         if not low <= getattr(args, name) <= high:
