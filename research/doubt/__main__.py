@@ -30,15 +30,25 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command."""
     args = parser().parse_args(argv)
-    from research.doubt.examine import Options, examine_run  # noqa: PLC0415 - keeps --help fast
+    import msgspec  # noqa: PLC0415 - keeps --help fast
+
+    from research.doubt.examine import Options, examine_gates, examine_run  # noqa: PLC0415 - keeps --help fast
     from research.doubt.report import conclude  # noqa: PLC0415
-    from research.doubt.result import read_run  # noqa: PLC0415
+    from research.doubt.result import read_variants  # noqa: PLC0415
     from strategies.errors import ConfigError  # noqa: PLC0415
 
     if args.reps < 100:
         raise ConfigError(f"--reps: {args.reps}: at least 100 resamples are needed")
-    run = read_run(args.result, args.trials)
-    doubts = examine_run(run, Options(args.ledger, args.catalog, args.seed, args.reps, args.rerun))
+    runs = read_variants(args.result, args.trials)
+    options = Options(args.ledger, args.catalog, args.seed, args.reps, args.rerun)
+    doubts = []
+    for name, one in runs.items():
+        found = examine_run(one, options)
+        doubts += [msgspec.structs.replace(d, name=f"{name}: {d.name}" if name else d.name) for d in found]
+    doubts += examine_gates(runs, options)
+    if not runs:
+        raise ConfigError(f"{args.result}: holds no variant")
+    run = next(iter(runs.values()))
     facts = {"result": str(run.source), "data_hash": run.data_hash, "seed": args.seed, "synthetic": run.synthetic}
     if run.synthetic:
         sys.stdout.write("SYNTHETIC data: no figure says anything about a market\n")

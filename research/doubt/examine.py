@@ -11,7 +11,7 @@ from catalog.instruments import interval_ns, load_instruments
 from catalog.reader import data_hash, load_bars
 from node.backtest_run import BacktestResult, resolve_window, run_backtest
 from node.config import FeesConfig, NodeConfig
-from research.doubt.bootstrap import examine_intervals, profit_factor
+from research.doubt.bootstrap import examine_intervals, examine_paired, profit_factor
 from research.doubt.exits import ExitRules, Prices
 from research.doubt.lookahead import examine_foresight
 from research.doubt.luck import (
@@ -67,6 +67,22 @@ def examine_run(run: Run, options: Options) -> list[Doubt]:
     doubts += _model(run)
     if options.rerun:
         doubts += _rerun(run, options)
+    return doubts
+
+
+def examine_gates(runs: dict[str, Run], options: Options) -> list[Doubt]:
+    """Return, per account of a walk-forward, the paired doubt of each gate mode against ``off`` on the same days."""
+    doubts = []
+    for name, run in runs.items():
+        account, _, gate = name.rpartition(" ")
+        off = runs.get(f"{account} off")
+        if gate in ("", "off", "shadow") or off is None:
+            continue
+        title = f"{account}: gate {gate} against off"
+        if len(off.returns) != len(run.returns):
+            doubts.append(unknown(title, Reason.UNAVAILABLE, "the two runs cover different days (ruin)"))
+            continue
+        doubts.append(examine_paired(run.returns, off.returns, seed=options.seed, reps=options.reps, name=title))
     return doubts
 
 

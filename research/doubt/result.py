@@ -10,11 +10,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from node.statistics import daily_equity
 from strategies.errors import DataError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+DAY_NS = 86_400_000_000_000
 TRIAL_RETURNS = "trial_returns"
 """Stem of the file of a run folder that holds what every trial earned: shape (periods, trials)."""
 
@@ -146,6 +148,48 @@ def read_run(path: Path, trials: Path | None = None) -> Run:
         synthetic=bool(plain.get("synthetic")),
         trial_returns=None if beside is None else read_trial_returns(beside),
     )
+
+
+def read_variants(path: Path, trials: Path | None = None) -> dict[str, Run]:
+    """
+    Read every variant (account and gate mode) of a walk-forward, or the one run of a backtest under an empty name.
+
+    Of a walk-forward only what needs no bars can be examined: its parameters change from fold to fold.
+
+    Raises
+    ------
+    DataError
+        Propagate: see :func:`read_run`.
+
+    """
+    file = _result_file(path)
+    try:
+        plain = msgspec.json.decode(file.read_bytes())
+    except (OSError, msgspec.MsgspecError) as e:
+        raise DataError(f"{file}: cannot be read: {e}") from None
+    if not isinstance(plain, dict) or "variants" not in plain:
+        return {"": read_run(path, trials)}
+    found = {}
+    try:
+        for v in plain["variants"]:
+            days, values = daily_equity([time_ns(t) for t, _, _ in v["equity"]], [float(e) for _, e, _ in v["equity"]])
+            balance = float(v["start_balance"])
+            levels = np.array([balance, *values])
+            found[f"{v['account']} {v['gate']}"] = Run(
+                source=file,
+                symbols=list(v["symbols"]),
+                interval="",
+                start=days[0] * DAY_NS if days else 0,
+                data_hash="",
+                config={"symbols": v["symbols"], "backtest": {"balance": balance}},
+                balance=balance,
+                trades=_trades(file, v["trades"]),
+                returns=np.diff(levels) / np.maximum(levels[:-1], 1e-12),
+                synthetic=bool(plain.get("synthetic")),
+            )
+    except (KeyError, TypeError, ValueError) as e:
+        raise DataError(f"{file}: variants: one lacks or misstates a field: {e}") from None
+    return found
 
 
 def read_trial_returns(path: Path) -> Floats:

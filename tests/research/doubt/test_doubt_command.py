@@ -141,3 +141,23 @@ def test_rerun_in_the_engine(result, tmp_path):
     costs = found["costs in the engine"]["figures"]
     assert costs["x1"]["net"] > costs["x2"]["net"] > costs["x3"]["net"]
     assert found["one bar late in the engine"]["passed"] is not None
+
+
+def test_a_walk_forward_is_examined_by_variant_and_its_gate_as_a_pair(tmp_path):
+    random = np.random.default_rng(4)
+    off = random.normal(0, 0.01, 120)
+
+    def variant(gate, returns):
+        level = 1_000 * np.cumprod(1 + returns)
+        days = np.arange("2025-01-01T12", "2025-05-01T12", np.timedelta64(1, "D"), dtype="datetime64[s]")
+        return {
+            "account": "XRPUSDT", "gate": gate, "symbols": ["XRPUSDT"], "start_balance": 1_000.0, "trades": [],
+            "equity": [[f"{d}Z", float(x), float(x)] for d, x in zip(days, level, strict=True)],
+        }  # fmt: skip
+
+    variants = [variant("off", off), variant("enforce", off + 0.001 + random.normal(0, 0.001, 120))]
+    (tmp_path / "result.json").write_text(json.dumps({"name": "x", "variants": variants}))
+    found = examine(tmp_path, tmp_path / "l.jsonl")[1]
+    assert found["XRPUSDT: gate enforce against off"]["passed"] is True
+    assert found["XRPUSDT off: interval of Sharpe"]["reason"] == "interval_includes_nothing"
+    assert found["XRPUSDT enforce: random entries"]["reason"] == "unavailable"
