@@ -208,13 +208,13 @@ class Queue:
             )
             connection.execute(sa.update(JOBS).where(mine, JOBS.c.state == "running").values(cancel=True))
             row = connection.execute(sa.select(JOBS).where(mine)).first()
-        return None if row is None else Job(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented attribute
+        return None if row is None else Job(**row._asdict())
 
     def get(self, identity: str) -> Job | None:
         """Return a job, or None."""
         with self.database.reading() as connection:
             row = connection.execute(sa.select(JOBS).where(JOBS.c.id == identity)).first()
-        return None if row is None else Job(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented attribute
+        return None if row is None else Job(**row._asdict())
 
     def result(self, identity: str) -> str | None:
         """Return a stored result, or None."""
@@ -229,7 +229,7 @@ class Queue:
         if before is not None:
             query = query.where(JOBS.c.created < before)
         with self.database.reading() as connection:
-            return [Job(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - as above
+            return [Job(**row._asdict()) for row in connection.execute(query)]
 
     def close(self) -> None:
         """Close every connection."""
