@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     options = _parser().parse_args(arguments)
     from catalog import building, manifest  # noqa: PLC0415 - --help stays fast
+    from catalog.build_plan import Built, plan  # noqa: PLC0415 - as above
     from catalog.progress import progress  # noqa: PLC0415 - as above
     from catalog.raw.kinds import KINDS  # noqa: PLC0415 - as above
 
@@ -44,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise DataError(f"--kind {kind}: not a data type; known are {', '.join(sorted(KINDS))}")
     asked = {"kinds": tuple(options.kind), "symbols": tuple(options.symbol), "instruments": options.instruments}
     if options.check:
-        work, gone = building.plan(options.raw, options.catalog, **asked, thorough=options.thorough)
-        done = [built for _, built in work] + [building.Built(key, removed=["all"]) for key in gone]
+        work, gone = plan(options.raw, options.catalog, **asked, thorough=options.thorough)
+        done = [built for _, built in work] + [Built(key, removed=["all"]) for key in gone]
     else:
         with progress("building", wanted=not options.json) as shown:
             done = building.build(
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _line(built: object, *, check: bool) -> str:
-    from catalog.building import Built  # noqa: PLC0415 - --help stays fast
+    from catalog.build_plan import Built  # noqa: PLC0415 - --help stays fast
 
     assert isinstance(built, Built)  # noqa: S101 - tells mypy what the late import hides
     if built.refused:

@@ -13,7 +13,6 @@ series unless the raw store is declared right.
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -21,185 +20,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from catalog import manifest, store, tables
-from catalog.checks import Grid, Series, iso
-from catalog.instruments import InstrumentSpec, bar_type_text, instrument_id_text, interval_ns
+from catalog import manifest, store, whole_series
+from catalog.build_plan import Built, RawSeries, hashed_figures, plan
+from catalog.checks import Grid
+from catalog.instruments import instrument_id_text
 from catalog.manifest import BuiltSeries, Manifest, Output
 from catalog.progress import Progress
 from catalog.raw import days as raw_days
 from catalog.raw.days import Day
-from catalog.raw.kinds import KINDS
 from catalog.types import tables as typed
 from catalog.types.tables import CONVERTERS, Source
-from catalog.writer import figures, keep_figures
+from catalog.writer import keep_figures
 from strategies.errors import DataError
 
 _BATCH = 200_000
 _TICK_GROUP = 100_000
-_WINNERS = {"trades": "agg_trades", "open_interest": "metrics", "ratios": "metrics"}
-_BY_DAY = ("agg_trades", "trades", "book_ticker", "book_snapshots")
-_ONE_INTERVAL = ("mark_klines", "index_klines", "premium_klines")
 
 type Tick = Callable[[int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class RawSeries:
-    """A series of the raw store and the days of it that go into the catalog."""
-
-    kind: str
-    symbol: str
-    interval: str | None
-    days: list[Day]
-
-    @property
-    def key(self) -> str:
-        """Its name in the manifest."""
-        return manifest.key_of(self.kind, self.symbol, self.interval)
-
-    def file_of(self, day: str) -> str:
-        """Return which file a day goes into."""
-        return day if self.kind in _BY_DAY else day[:7]
-
-
-@dataclass(slots=True)
-class Built:
-    """
-    What a build did, or would do, to one series.
-
-    Attributes
-    ----------
-    key : str
-        ``kind/symbol[/interval]``.
-    made, removed : list of str
-        Raw days (re)made, and days whose files went.
-    rows : int
-        Rows of the raw days made.
-    fresh : int
-        Days that were up to date.
-    others : int
-        Rows that only the catalog has and that stay.
-    refused : str
-        Why the series was left as it was; empty when it was not.
-
-    """
-
-    key: str
-    made: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-    rows: int = 0
-    fresh: int = 0
-    others: int = 0
-    refused: str = ""
-
-    @property
-    def stale(self) -> bool:
-        """Whether there was something to do."""
-        return bool(self.made or self.removed or self.refused)
-
-
-def raw_series(root: Path, kinds: tuple[str, ...] = (), symbols: tuple[str, ...] = ()) -> list[RawSeries]:
-    """
-    Return what the raw store holds, each series with the days that count.
-
-    Of two kinds with the same content the better one wins day by day (aggregate trades, the archive's metrics); of
-    mark, index and premium candles the shortest interval is taken.
-
-    Raises
-    ------
-    DataError
-        Propagate: there is no raw store, or a file is damaged.
-
-    """
-    if not root.is_dir():
-        raise DataError(f"{root}: no raw store: bring data with `python -m catalog.raw fetch` or `put`")
-    found = []
-    for kind in KINDS.values():
-        for folder in sorted(p for p in (root / kind.name).glob("*") if p.is_dir()):
-            if symbols and folder.name not in symbols:
-                continue
-            steps: list[str | None] = [None]
-            if kind.interval:
-                steps = sorted((p.name for p in folder.iterdir() if p.is_dir()), key=interval_ns)
-            if kind.name in _ONE_INTERVAL:
-                steps = steps[:1]
-            for step in steps:
-                days = raw_days.days(root, kind.name, folder.name, step)
-                if days:
-                    found.append(RawSeries(kind.name, folder.name, step, days))
-    held = {(s.kind, s.symbol): {day.day for day in s.days} for s in found if s.interval is None}
-    result = []
-    for series in found:
-        better = held.get((_WINNERS.get(series.kind, ""), series.symbol), set())
-        days = [day for day in series.days if day.day not in better]
-        if not kinds or series.kind in kinds:
-            result.append(RawSeries(series.kind, series.symbol, series.interval, days))
-    return [series for series in result if series.days]
-
-
-def plan(
-    root: Path,
-    catalog: Path,
-    *,
-    kinds: tuple[str, ...] = (),
-    symbols: tuple[str, ...] = (),
-    instruments: Path | None = None,
-    thorough: bool = False,
-) -> tuple[list[tuple[RawSeries, Built]], list[str]]:
-    """
-    Return every series with what there is to do, and the series the catalog was built from that are gone from raw.
-
-    Parameters
-    ----------
-    thorough : bool
-        Compare the bytes of the catalog's files, not their sizes alone.
-
-    Raises
-    ------
-    DataError
-        Propagate: no raw store, a damaged manifest.
-
-    """
-    known = manifest.read(catalog).series
-    wanted = raw_series(root, kinds, symbols)
-    work = []
-    for series in wanted:
-        built, done = known.get(series.key), Built(series.key)
-        current = None
-        try:
-            current = _figures(catalog, series.symbol, instruments)[2]
-        except DataError as e:
-            done.refused = str(e)
-        usable = built is not None and built.version == manifest.VERSION and built.figures == current
-        there = built if usable else None
-        if there is not None and not all(manifest.intact(catalog, o, thorough=thorough) for o in there.whole):
-            there = None
-        good: dict[str, bool] = {}
-        for day in series.days:
-            part = series.file_of(day.day)
-            same = there is not None and there.days.get(day.day) == day.sha256
-            good[part] = good.get(part, True) and same
-        left = set(there.days) - {day.day for day in series.days} if there is not None else set()
-        for part, unchanged in good.items():
-            files = there.files.get(part, ()) if there is not None else ()
-            intact = unchanged and all(manifest.intact(catalog, o, thorough=thorough) for o in files)
-            good[part] = intact and not any(series.file_of(day) == part for day in left)
-        for day in series.days:
-            if good[series.file_of(day.day)]:
-                done.fresh += 1
-            else:
-                done.made.append(day.day)
-                done.rows += day.rows
-        done.removed = sorted(set(built.days) - {d.day for d in series.days}) if built is not None else []
-        done.others = built.others if built is not None else 0
-        work.append((series, done))
-    keys = {series.key for series in wanted}
-
-    def asked(key: str) -> bool:
-        kind, symbol = key.split("/")[:2]
-        return (not kinds or kind in kinds) and (not symbols or symbol in symbols)
-
-    return work, sorted(key for key in known if key not in keys and asked(key))
 
 
 def build(
@@ -260,25 +97,20 @@ def build(
     return [done for _, done in work]
 
 
-def _figures(catalog: Path, symbol: str, instruments: Path | None) -> tuple[Grid, InstrumentSpec | None, str]:
-    grid, spec = figures(catalog, symbol, instruments)
-    return grid, spec, manifest.combined({"grid": repr(grid)})
-
-
 def _build_series(
     catalog: Path, series: RawSeries, done: Built, instruments: Path | None, *, replace: bool, tick: Tick
 ) -> None:
     known = dict(manifest.read(catalog).series)
     old = known.get(series.key)
-    grid, spec, hashed = _figures(catalog, series.symbol, instruments)
+    grid, spec, hashed = hashed_figures(catalog, series.symbol, instruments)
     if spec is not None:
         keep_figures(catalog, spec)
     work = catalog / ".staging" / "days"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     whole: tuple[Output, ...] = ()
-    if series.kind in ("klines", "funding"):
-        whole, done.others = _write_whole(catalog, series, grid, old, replace=replace)
+    if series.kind in whole_series.KINDS:
+        whole, done.others = whole_series.write_whole(catalog, series, grid, old, replace=replace)
     stale = {series.file_of(day) for day in done.made}
     wanted = {series.file_of(day.day) for day in series.days}
     files = {} if old is None else {part: made for part, made in old.files.items() if part in wanted - stale}
@@ -395,91 +227,6 @@ def _link(file: Path, target: Path) -> None:
         os.link(file, target)
     except OSError:  # a file system without hard links
         shutil.copy2(file, target)
-
-
-def _write_whole(
-    catalog: Path, series: RawSeries, grid: Grid, old: BuiltSeries | None, *, replace: bool
-) -> tuple[tuple[Output, ...], int]:
-    """Write bars, or Nautilus's funding: one file for all days. Return its record and the rows only the catalog has."""
-    if series.kind == "klines":
-        folder, name = store.BARS, bar_type_text(series.symbol, series.interval or "")
-    else:
-        folder, name = store.FUNDING, instrument_id_text(series.symbol)
-    file = store.series_file(catalog, folder, name)
-    ours = old is not None and not old.others and [catalog / o.path for o in old.whole] == [file]
-    if ours and old is not None and all(manifest.intact(catalog, o, thorough=True) for o in old.whole):
-        file = None  # made of the raw store alone: nothing to keep
-    pieces = _pieces(series, grid)
-    others = 0
-    if file is not None:
-        table = store.read_table(catalog, folder, name)
-        known = _from_table(table, series, grid, catalog)
-        merged, others = _merged(Series(*_joined(list(pieces))), known, series, catalog, replace=replace)
-        pieces = iter([merged])
-    made = store.write_pieces(
-        catalog,
-        folder,
-        name,
-        (
-            tables.bars_to_table(p, grid, series.interval or "")
-            if series.kind == "klines"
-            else tables.funding_to_table(p, series.symbol)
-            for p in pieces
-        ),
-    )
-    return (manifest.output(catalog, made),), others
-
-
-def _pieces(series: RawSeries, grid: Grid) -> Iterator[Series]:
-    last = -1
-    for day in series.days:
-        table = raw_days.read(day.path)
-        if series.kind == "klines":
-            piece = typed.bars(table, Source(grid, series.interval, str(day.path)))
-        else:
-            piece = _settled(typed.funding(table), day)
-        if not len(piece.time):
-            continue
-        if int(piece.time[0]) <= last:  # a settlement just before midnight, and the same one after it
-            piece = Series(piece.time[piece.time > last], piece.values[piece.time > last])
-        last = int(piece.time[-1]) if len(piece.time) else last
-        yield piece
-
-
-def _settled(found: Series, day: Day) -> Series:
-    """Return settlements once each: sources differ in milliseconds, which were rounded away."""
-    again = np.diff(found.time) == 0
-    if (again & (found.values[1:, 0] != found.values[:-1, 0])).any():
-        at = iso(found.time[1:][again & (found.values[1:, 0] != found.values[:-1, 0])][0])
-        raise DataError(f"{day.path}: the settlement of {at} stands there twice with other rates: keep one")
-    keep = np.concatenate([~again, [True]]) if len(found.time) else np.empty(0, bool)
-    return Series(found.time[keep], found.values[keep])
-
-
-def _joined(pieces: list[Series]) -> tuple[np.ndarray, np.ndarray]:
-    return np.concatenate([p.time for p in pieces]), np.concatenate([p.values for p in pieces])
-
-
-def _from_table(table: pa.Table, series: RawSeries, grid: Grid, catalog: Path) -> Series:
-    if series.kind == "klines":
-        return tables.bars_from_table(table, grid, series.interval or "", catalog)
-    return tables.funding_from_table(table)
-
-
-def _merged(raw: Series, known: Series, series: RawSeries, catalog: Path, *, replace: bool) -> tuple[Series, int]:
-    compared = 5 if series.kind == "klines" else 1  # of funding, the interval may be known to one source only
-    _, a, b = np.intersect1d(raw.time, known.time, assume_unique=True, return_indices=True)
-    differ = (raw.values[a, :compared] != known.values[b, :compared]).any(axis=1)
-    if differ.any() and not replace:
-        raise DataError(
-            f"{catalog}: {int(differ.sum())} rows of {series.key} contradict the raw store, first "
-            f"{iso(raw.time[a][differ][0])}: --replace takes the raw store's; the series is as it was before"
-        )
-    only = ~np.isin(known.time, raw.time)
-    time = np.concatenate([raw.time, known.time[only]])
-    values = np.concatenate([raw.values[:, : known.values.shape[1]], known.values[only]])
-    order = np.argsort(time, kind="stable")
-    return Series(time[order], values[order]), int(only.sum())
 
 
 def as_json(done: list[Built], catalog: Path) -> dict[str, object]:

@@ -26,6 +26,7 @@ from nautilus_trader.model.data import (
 )
 from nautilus_trader.persistence.funcs import class_to_filename
 from nautilus_trader.serialization.arrow.schema import NAUTILUS_ARROW_SCHEMA
+from nautilus_trader.serialization.arrow.serializer import get_schema
 
 from catalog.asof import PUBLICATION_DELAY_NS
 from catalog.checks import HOUR_NS, RATE_DIGITS, Grid, Series
@@ -284,7 +285,7 @@ def _nautilus(kind: type, source: Source, columns: dict[str, Any], event: Int64s
 def _custom(kind: Any, source: Source, columns: dict[str, Any], event: Int64s, known: Int64s) -> pa.Table:
     count = len(event)
     named = {"instrument_id": [source.instrument] * count, "type": [kind.__name__] * count}
-    return _table(kind._schema, columns | named, event, known)  # noqa: SLF001 - what the decorator made
+    return _table(get_schema(kind), columns | named, event, known)
 
 
 def _table(schema: pa.Schema, columns: dict[str, Any], event: Int64s, known: Int64s) -> pa.Table:
