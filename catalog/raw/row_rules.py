@@ -1,0 +1,198 @@
+"""
+The rules every row passes on its way into the raw store: the kind's rules, the clock, the interval's grid, the order.
+
+A block of rows is checked at once; the last row of a block is compared with the first of the next one.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from catalog.checks import iso
+from catalog.raw.aside import Aside
+from catalog.raw.comparing import equal, equal_rows
+from catalog.raw.csv_blocks import CsvBlocks
+from catalog.raw.kinds import Kind
+from catalog.raw.row_blocks import RowBlocks
+
+_COMPARE = {
+    ">": (pc.greater, "not above"),
+    ">=": (pc.greater_equal, "below"),
+    "<=": (pc.less_equal, "above"),
+}
+_CLOCK_NS = 60_000_000_000
+
+
+class RowRules:
+    """
+    The rules of one file's rows.
+
+    Parameters
+    ----------
+    file : CsvBlocks or RowBlocks
+        Whose rows they are; it names the place in errors.
+    symbol : str
+        What a symbol column must say.
+    step : int
+        Interval in ns; 0 for kinds without one.
+    now : int
+        Wall time, UTC ns: nothing is of the future, no bar closes in it.
+    aside : Aside, optional
+        Takes the rows that break a rule; without it they refuse the file.
+
+    Attributes
+    ----------
+    rows : int
+        Rows checked so far.
+    repeated, skipped, backwards : int
+        Equal rows left out, values missing between rows, rows whose time goes back while their number rises.
+
+    """
+
+    def __init__(
+        self, file: CsvBlocks | RowBlocks, symbol: str, step: int, now: int, aside: Aside | None = None
+    ) -> None:
+        self.file, self.kind, self.symbol, self.step, self.aside = file, file.kind, symbol, step, aside
+        self.latest = now - step if step else now + _CLOCK_NS
+        self.bad: dict[int, str] = {}
+        self.last: pa.Table | None = None
+        self.rows = self.repeated = self.skipped = self.backwards = 0
+
+    def passed(self, block: pa.Table) -> pa.Table:
+        """
+        Return the rows of a block that are to be stored.
+
+        Raises
+        ------
+        DataError
+            Propagate: a row breaks a rule, and there is nowhere to put it aside.
+
+        """
+        result = self._checked(block)
+        self.rows += block.num_rows
+        return result
+
+    def _checked(self, block: pa.Table) -> pa.Table:
+        if "symbol" in block.column_names:
+            strange = pc.not_equal(block["symbol"], self.symbol)
+            self._refuse(strange, "symbol", lambda row: f"{block['symbol'][row]}, --symbol says {self.symbol}")
+            block = block.drop_columns(["symbol"])
+        for name, comparison, other in self.kind.rules:
+            compare, words = _COMPARE[comparison]
+            left = block[name]
+            right = block[other] if isinstance(other, str) else pa.scalar(Decimal(other)).cast(left.type)
+            broken = pc.invert(pc.fill_null(compare(left, right), True))
+            self._refuse(
+                broken,
+                name,
+                lambda row, left=left, words=words, other=other: f"{_plain(left[row])} is {words} {other}",  # type: ignore[misc]
+            )
+        time_name = self.kind.columns[0].name
+        time = block[time_name].to_numpy()
+        late = time > self.latest
+        remedy = "remove the row and bring it when it is complete" if self.step else "check the clock"
+        self._refuse(pa.array(late), time_name, lambda row: f"{iso(time[row])} is in the future or unfinished", remedy)
+        if self.step:
+            off = pa.array(time % self.step != 0)
+            self._refuse(off, time_name, lambda row: f"{iso(time[row])} is off the interval's grid", "check --interval")
+        if self.aside is not None:
+            block = self._set_aside(block, time_name)
+            if not block.num_rows:
+                return block
+        return self._ordered(block, time_name)
+
+    def _set_aside(self, block: pa.Table, time_name: str) -> pa.Table:
+        """Put rows aside that break a rule, go back, or contradict each other; return the others."""
+        by = self.kind.rising or time_name
+        good = np.ones(block.num_rows, dtype=bool)
+        good[list(self.bad)] = False
+        values = block[by].to_numpy()
+        floor = np.iinfo(np.int64).min if self.last is None else self.last[by].to_numpy()[0]
+        highest = np.maximum.accumulate(np.where(good, values, floor))
+        highest = np.maximum(highest, floor)
+        for row in np.flatnonzero(good & (values < highest)).tolist():
+            self.bad[row] = f"{by}: comes after {highest[row]}"
+            good[row] = False
+        if self.kind.key:
+            kept = np.flatnonzero(good)
+            pairs = np.flatnonzero(np.diff(values[kept]) == 0)
+            left, right = block.take(pa.array(kept[pairs])), block.take(pa.array(kept[pairs + 1]))
+            same = np.ones(len(pairs), dtype=bool)
+            for name in self.kind.key:
+                same &= equal(left[name], right[name])
+            for pair in np.flatnonzero(same & ~equal_rows(left, right)).tolist():
+                for row in (int(kept[pairs[pair]]), int(kept[pairs[pair] + 1])):
+                    self.bad[row] = f"{by}: the same row stands there with other values"
+            if self.last is not None and len(kept) and _same_key(self.last, block.slice(int(kept[0]), 1), self.kind):
+                row = int(kept[0])
+                if (
+                    row not in self.bad
+                    and not equal_rows(self.last, block.slice(row, 1).select(self.last.column_names))[0]
+                ):
+                    self.bad[row] = f"{by}: the row before has the same key and other values"
+        if self.bad and self.aside is not None:
+            rows = sorted(self.bad)
+            for row in rows:
+                self.aside.add(block.slice(row, 1), [f"row {self.rows + row + 1}"], self.bad[row])
+            keep = np.ones(block.num_rows, dtype=bool)
+            keep[rows] = False
+            block = block.filter(pa.array(keep))
+            self.bad = {}
+        return block
+
+    def _ordered(self, block: pa.Table, time_name: str) -> pa.Table:
+        joined = block if self.last is None else pa.concat_tables([self.last, block])
+        offset = 0 if self.last is None else 1
+        self.last = block.slice(block.num_rows - 1)
+        if joined.num_rows < 2:
+            return block
+        by = self.kind.rising or time_name
+        values, time = joined[by].to_numpy(), joined[time_name].to_numpy()
+        step = np.diff(values)
+        again = np.zeros(len(step), dtype=bool)
+        if self.kind.key:
+            same = np.flatnonzero(step == 0)
+            for name in self.kind.key:
+                same = same[equal(joined[name].take(pa.array(same)), joined[name].take(pa.array(same + 1)))]
+            differ = ~equal_rows(joined.take(pa.array(same)), joined.take(pa.array(same + 1)))
+            if differ.any():
+                row = self.rows + int(same[differ][0]) + 1 - offset
+                raise self.file.fail_at(row, by, "the same row stands there already with other values", "keep one")
+            again[same] = True
+        if (step < 0).any():
+            at = int(np.argmax(step < 0))
+            reason = f"{values[at + 1]} comes after {values[at]}"
+            if by == time_name:
+                reason = f"{iso(values[at + 1])} comes after {iso(values[at])}"
+            raise self.file.fail_at(self.rows + at + 1 - offset, by, reason, f"sort the rows by {by}")
+        if self.kind.rising:
+            self.skipped += int((step[step > 1] - 1).sum()) if self.kind.rising != "update_id" else 0
+            self.backwards += int((np.diff(time) < 0).sum())
+        elif self.step:
+            self.skipped += int((step[step > self.step] // self.step - 1).sum())
+        if not again.any():
+            return block
+        self.repeated += int(again.sum())
+        keep = np.concatenate([[True], ~again])[offset:]
+        return block.filter(pa.array(keep))
+
+    def _refuse(self, mask: Any, field: str, reason: Callable[[int], str], remedy: str = "correct the row") -> None:
+        if self.aside is not None:
+            for row in np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False)).tolist():
+                self.bad.setdefault(row, f"{field}: {reason(row)}")
+        elif pc.any(mask).as_py():
+            row = int(pc.index(mask, pa.scalar(True)).as_py())
+            raise self.file.fail_at(self.rows + row, field, reason(row), remedy)
+
+
+def _same_key(one: pa.Table, other: pa.Table, kind: Kind) -> bool:
+    return all(bool(equal(one[name], other[name])[0]) for name in kind.key)
+
+
+def _plain(value: pa.Scalar) -> str:
+    content = value.as_py()
+    return format(content.normalize(), "f") if isinstance(content, Decimal) else str(content)
