@@ -128,12 +128,19 @@ def _sharpes(returns: Floats) -> Floats:
 def sweep_paths(
     node: NodeConfig, symbol: str, history: tuple[int, int], selection: SelectionConfig, config: CombinatorialConfig
 ) -> Paths:
-    """Return :func:`parameter_paths` of the selection's whole grid over an account's history."""
+    """
+    Return :func:`parameter_paths` of the selection's whole grid over an account's history.
+
+    Without the kill switches: a person rearms them, and years without a trade after the first kill would make all later
+    blocks equal.
+    """
     from research.sweep.market import prepare  # noqa: PLC0415 - compiled code only where it is used
     from research.sweep.simulate import simulate_many  # noqa: PLC0415 - as above
 
     own = load_params(Path(node.strategy.file), symbol)
     sets = selection.grid(own) if selection.space else [own]
+    limits = msgspec.structs.replace(node.risk.limits, fast_kill_losses=None, slow_kill_trades=None)
+    node = msgspec.structs.replace(node, risk=msgspec.structs.replace(node.risk, limits=limits))
     grid = simulate_many(
         prepare(msgspec.structs.replace(node, symbols=(symbol,)), symbol, *history), sets, [history], returns=True
     )
