@@ -120,7 +120,7 @@ def run_pieces[T](
     elif workers == 1 or len(pieces) == 1:
         yield from map(function, pieces)
     else:
-        from joblib import Parallel, delayed  # type: ignore[import-untyped]  # noqa: PLC0415 - rarely needed
+        from joblib import Parallel, delayed  # noqa: PLC0415 - rarely needed
 
         parallel = Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1)
         yield from parallel(delayed(function)(piece) for piece in pieces)
