@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(
             "; ".join([f"{file.path}: {file.rows} rows, {file.first} to {file.last}", *file.warnings]) + "\n"
         )
+    for text in report.findings:
+        sys.stdout.write(f"quality: {text}\n")
     sys.stdout.write(f"{report.added} added, {report.replaced} replaced, {report.unchanged} already there\n")
     return 0
 

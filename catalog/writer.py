@@ -22,7 +22,6 @@ from catalog.csv_files import CsvFile
 from catalog.instruments import InstrumentSpec, bar_type_text, find, instrument_id_text, load_instruments
 from catalog.quality import ingested
 from catalog.quality.findings import Finding
-from catalog.quality.ingested import inspect_series
 from strategies.errors import DataError
 
 
@@ -42,8 +41,8 @@ class Report:
     """
     What a command did to one series: rows added, replaced and already there, and what the catalog now holds.
 
-    ``score`` (mean of the days) and ``findings`` are what the inspection says of bars that were brought; in full in
-    ``quality/`` of the catalog.
+    ``score`` (mean of the days) and ``findings`` are what the inspection says of the rows that were brought; in full
+    in ``quality/`` of the catalog.
     """
 
     kind: str
@@ -267,12 +266,7 @@ def _commit_bars(
     wait_seconds: float = 60.0,
 ) -> Report:
     symbol, identifier = grid.symbol, bar_type_text(grid.symbol, interval)
-    findings: list[Finding] = []
-    per_day: dict[str, float] = {}
-    for path, series, _ in parts:
-        found, scored = inspect_series(series, grid, interval, path.name) if len(series.time) else ([], {})
-        findings += found
-        per_day |= scored
+    findings, per_day = _inspected(parts, lambda series, name: ingested.inspect_series(series, grid, interval, name))
     with store.locked(catalog, wait_seconds):
         table = store.read_table(catalog, store.BARS, identifier)
         known = tables.bars_from_table(table, grid, interval, catalog) if table is not None else None
@@ -284,9 +278,7 @@ def _commit_bars(
         if merged.changed:
             store.write_series(catalog, store.BARS, identifier, tables.bars_to_table(series, grid, interval))
             ingested.record(catalog, symbol, interval, findings, per_day)
-    report = merged.report("klines", symbol, interval, catalog, parts)
-    score = round(sum(per_day.values()) / len(per_day), 2) if per_day else 0.0
-    return replace_fields(report, score=score, findings=ingested.texts(findings))
+    return _told(merged.report("klines", symbol, interval, catalog, parts), findings, per_day)
 
 
 def _commit_funding(
@@ -298,6 +290,7 @@ def _commit_funding(
     replace: bool = False,
     wait_seconds: float = 60.0,
 ) -> Report:
+    findings, per_day = _inspected(parts, lambda series, name: ingested.inspect_settlements(series, symbol, name))
     with store.locked(catalog, wait_seconds):
         table = store.read_table(catalog, store.FUNDING, instrument_id_text(symbol))
         known = tables.funding_from_table(table) if table is not None else None
@@ -310,7 +303,26 @@ def _commit_funding(
             store.write_series(
                 catalog, store.FUNDING, instrument_id_text(symbol), tables.funding_to_table(series, symbol)
             )
-    return merged.report("funding", symbol, None, catalog, parts)
+            ingested.record(catalog, symbol, ingested.FUNDING, findings, per_day)
+    return _told(merged.report("funding", symbol, None, catalog, parts), findings, per_day)
+
+
+def _inspected(
+    parts: list[_Part], inspect: Callable[[Series, str], tuple[list[Finding], dict[str, float]]]
+) -> tuple[list[Finding], dict[str, float]]:
+    findings: list[Finding] = []
+    per_day: dict[str, float] = {}
+    for path, series, _ in parts:
+        if len(series.time):
+            found, scored = inspect(series, path.name)
+            findings += found
+            per_day |= scored
+    return findings, per_day
+
+
+def _told(report: Report, findings: list[Finding], per_day: dict[str, float]) -> Report:
+    score = round(sum(per_day.values()) / len(per_day), 2) if per_day else 0.0
+    return replace_fields(report, score=score, findings=ingested.texts(findings))
 
 
 def _part(path: Path, symbol: str, window: tuple[int, int] | None, read: Callable[[Path], Series]) -> _Part:

@@ -1,5 +1,7 @@
 """
-What was found in bars as they were ingested: ``<catalog>/quality/SYMBOL-INTERVAL.json``, by UTC day.
+What was found in bars and funding as they were ingested, by UTC day.
+
+It stands in ``<catalog>/quality/SYMBOL-INTERVAL.json``, of funding in ``SYMBOL-funding.json``.
 
 A day that is brought again has its entry replaced. ``catalog.verify`` inspects the stored series anew, with peers and
 other intervals beside it; this is what the files themselves showed.
@@ -12,15 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from catalog.checks import Grid, Series
+from catalog.checks import RATE_DIGITS, Grid, Series
 from catalog.fixed_point import to_float
 from catalog.instruments import interval_ns
-from catalog.quality.findings import DAY_NS, Finding, Severity, scores
-from catalog.quality.inspection import inspect
+from catalog.quality.findings import DAY_NS, Finding, Severity, Where, scores
+from catalog.quality.inspection import inspect, inspect_funding
 from catalog.quality.report import write_text
 from catalog.quality.rows import Context, Rows
 
 FOLDER = "quality"
+FUNDING = "funding"
+"""Stands for the interval of funding."""
+_USUAL_NS = 8 * 3_600_000_000_000
 
 
 def inspect_series(series: Series, grid: Grid, interval: str, source: str) -> tuple[list[Finding], dict[str, float]]:
@@ -30,6 +35,14 @@ def inspect_series(series: Series, grid: Grid, interval: str, source: str) -> tu
     context = Context(symbol=grid.symbol, interval=interval, source=source)
     findings = inspect(Rows(series.time, o, h, low, c, volume), context)
     return findings, scores(series.time, interval_ns(interval), findings)
+
+
+def inspect_settlements(series: Series, symbol: str, source: str) -> tuple[list[Finding], dict[str, float]]:
+    """Return findings and day scores of checked funding settlements, rates in units of the last digit."""
+    rate = to_float(series.values[:, 0], RATE_DIGITS)
+    findings = inspect_funding(series.time, rate, Where(symbol, FUNDING, source))
+    step = int(np.median(np.diff(series.time))) if len(series.time) > 1 else _USUAL_NS
+    return findings, scores(series.time, step, findings)
 
 
 def record(catalog: Path, symbol: str, interval: str, findings: list[Finding], per_day: dict[str, float]) -> Path:

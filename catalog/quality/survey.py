@@ -1,6 +1,8 @@
 """
 Every file of a directory through the checks, as a table: ``python -m catalog.quality.survey --data DIR --out FILE.md``.
 
+``--json FILE`` writes every finding of every file, with counts, for programs (``-`` prints it).
+
 Files of the same symbol are compared with the trusted series of the directory (``um_klines_*``). The table holds
 findings, no data.
 """
@@ -10,7 +12,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from strategies.errors import DataError
 from strategies.startup import run_command
@@ -100,6 +102,18 @@ def table(result: Sequence[tuple[Path, str, "SeriesReport"]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def document(result: Sequence[tuple[Path, str, "SeriesReport"]]) -> dict[str, Any]:
+    """Return all findings as one JSON document: what `catalog.verify --json` gives, with file and kind of each."""
+    from catalog.quality.report import as_json  # noqa: PLC0415 - --help stays fast
+
+    whole = as_json([report for _, _, report in result])
+    files = [
+        {"file": path.as_posix(), "kind": kind} | series
+        for (path, kind, _), series in zip(result, whole.pop("series"), strict=True)
+    ]
+    return whole | {"files": files}
+
+
 def _cell(findings: Sequence["Finding"]) -> str:
     from catalog.quality.findings import iso  # noqa: PLC0415 - --help stays fast
 
@@ -124,16 +138,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m catalog.quality.survey", description="Findings of every file.")
     parser.add_argument("--data", type=Path, required=True, help="directory with files")
     parser.add_argument("--out", type=Path, help="Markdown file whose marked part is replaced; default: print")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="every finding as JSON; - prints it")
     options = parser.parse_args(arguments)
-    from catalog.quality.report import write_text  # noqa: PLC0415 - --help stays fast
+    from catalog.quality.report import dump, write_text  # noqa: PLC0415 - --help stays fast
 
-    text = table(survey(options.data))
-    if options.out is None:
-        sys.stdout.write(text)
-        return 0
-    old = options.out.read_text(encoding="utf-8") if options.out.exists() else f"{_BEGIN}\n{_END}\n"
+    old = f"{_BEGIN}\n{_END}\n"
+    if options.out is not None and options.out.exists():
+        old = options.out.read_text(encoding="utf-8")
     if _BEGIN not in old or _END not in old:
         raise DataError(f"{options.out}: the lines `{_BEGIN}` and `{_END}` are missing: add them where the table goes")
+    result = survey(options.data)
+    printed = str(options.json) == "-"
+    if printed:
+        sys.stdout.write(dump(document(result)))
+    elif options.json is not None:
+        write_text(options.json, dump(document(result)))
+    text = table(result)
+    if options.out is None:
+        if not printed:
+            sys.stdout.write(text)
+        return 0
     head, rest = old.split(_BEGIN, 1)
     write_text(options.out, f"{head}{_BEGIN}\n{text}{_END}{rest.split(_END, 1)[1]}")
     return 0

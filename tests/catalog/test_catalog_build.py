@@ -529,3 +529,21 @@ def test_what_ingestion_finds_is_told_and_kept(
     assert (kept["2025-03-05"]["score"], kept["2025-03-05"]["findings"]) == (100.0, [])
     assert [f["kind"] for f in kept["2025-03-06"]["findings"]] == ["gap"]
     assert 80 < kept["2025-03-06"]["score"] < 100
+
+
+def test_what_ingestion_finds_in_funding_is_told_and_kept(
+    tmp_path: Path, catalog: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    eight = 8 * 3_600_000
+    lines = [f"{1_741_132_800_000 + i * eight},8,0.0001{i:04d}" for i in range(12) if i not in (4, 5)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["calc_time,funding_interval_hours,last_funding_rate", *lines]) + "\n")
+    arguments = ["funding", "--symbol", SYMBOL, "--from", str(path), "--catalog", str(catalog)]
+    assert ingest([*arguments, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [text.split(":")[0] for text in report["findings"]] == ["gap 2025-03-06T08"]
+    assert report["score"] == 75.0  # of one day in four, two of three settlements are missing
+    kept = ingested.read(catalog, SYMBOL, "funding")
+    assert list(kept) == [f"2025-03-0{day}" for day in range(5, 9)]
+    assert [(f["kind"], f["count"]) for f in kept["2025-03-06"]["findings"]] == [("gap", 2)]
+    assert kept["2025-03-05"] == {"score": 100.0, "findings": []}

@@ -313,3 +313,24 @@ def test_real_defects_are_named(data):
     assert kinds("um_klines_15m/XRPUSDT.csv.gz") == set()
     assert all(not result[f"um_klines_1m/{s}.csv.gz"].findings for s in ("XRPUSDT", "BTCUSDT", "ETHUSDT"))
     assert all(not result[f"um_funding/{s}.csv.gz"].findings for s in ("XRPUSDT", "BTCUSDT", "ETHUSDT"))
+
+
+def test_the_survey_gives_every_finding_as_json(write_csv, tmp_path, capsys):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    table = rows(960)
+    write_csv(table[:500] + table[510:], "data/XRPUSDT-15m.csv", HEADER)
+    write_csv(rows(96), "data/XRPUSDT-15m-clean.csv", HEADER)
+    (folder / "empty.csv").write_text("")
+    target = tmp_path / "survey.json"
+    assert survey.main(["--data", str(folder), "--json", str(target)]) == 0
+    assert "| `XRPUSDT-15m.csv` |" in capsys.readouterr().out
+    document = json.loads(target.read_text())
+    files = {entry["file"]: entry for entry in document["files"]}
+    assert sorted(files) == ["XRPUSDT-15m-clean.csv", "XRPUSDT-15m.csv", "empty.csv"]
+    assert [(f["kind"], f["count"]) for f in files["XRPUSDT-15m.csv"]["findings"]] == [("gap", 10)]
+    assert files["XRPUSDT-15m-clean.csv"]["findings"] == []
+    assert files["empty.csv"]["findings"][0]["kind"] == "unreadable"
+    assert document["counts"]["gap"] == 1
+    assert survey.main(["--data", str(folder), "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out) == document
