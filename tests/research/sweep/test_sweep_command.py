@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
+import os
+import signal
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 
 from research.sweep import check
@@ -43,6 +46,24 @@ def files_fixture(tmp_path, generated):
         return ["--config", str(tmp_path / "sweep.yaml"), "--ledger", str(tmp_path / "trials.jsonl"), "--workers", "1"]
 
     return make
+
+
+def test_a_sweep_is_ranked_checked_by_the_engine_and_recorded(files, tmp_path, capsys):
+    assert main(files()) == 0
+    printed = capsys.readouterr().out
+    assert "of the history tested" in printed
+    assert "engine of record: 6 of 6 runs equal" in printed
+    table = pd.read_parquet(tmp_path / "out" / "sets.parquet")
+    assert len(table) == 16
+    enough = table[table.trades >= 5]
+    assert list(enough["rank"]) == list(range(1, len(enough) + 1)), "sets with few trades come last"
+    assert enough.expectancy_r_low.is_monotonic_decreasing
+    document = json.loads((tmp_path / "out" / "result.json").read_text())
+    (symbol,) = document["symbols"]
+    assert len(symbol["nested"]["chosen"]) == len(symbol["tests"]) == 3
+    (entry,) = read(tmp_path / "trials.jsonl")
+    assert (entry.kind, entry.trials, entry.digest) == ("sweep", 16, symbol["ledger"])
+    assert np.load(tmp_path / "out" / "trial_returns.npz")["returns"].shape == (36, 16)
 
 
 def test_a_trade_the_engine_does_not_make_fails_the_sweep(files, monkeypatch, capsys):
@@ -157,6 +178,28 @@ def _equal(ours, theirs):
     for a, b in zip(ours, theirs, strict=True):
         assert all(np.array_equal(a.figures[name], b.figures[name], equal_nan=True) for name in a.figures)
         assert all(np.array_equal(x, y) for x, y in zip(a.returns, b.returns, strict=True))
+
+
+def _slow(piece):
+    import time
+
+    time.sleep(0.3)  # long enough that a piece is under way when its worker is killed
+    return do(piece)
+
+
+def test_a_cluster_whose_worker_is_killed_loses_nothing(base, generated):
+    from distributed import LocalCluster
+
+    pieces = _pieces(base, generated)
+    expected = [do(piece) for piece in pieces]
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        victim = next(iter(cluster.workers.values())).pid
+        results = []
+        for done in run_pieces(_slow, pieces, backend="dask", scheduler=cluster.scheduler_address):
+            if not results:
+                os.kill(victim, signal.SIGKILL)
+            results.append(done)
+    _equal(results, expected)
 
 
 def test_processes_of_this_machine_give_the_same(base, generated):
