@@ -3,7 +3,8 @@ Train the ML gate's model and put its folder in place.
 
 ``python -m research.train --config config/train.yaml [--catalog DIR] [--out var/models/composite]``
 
-A folder that does not verify is never put in place; the one before stays beside it as ``<out>.previous``.
+A folder that does not verify is never put in place; the one before stays beside it as ``<out>.previous``. Every run
+is a line of the trial ledger: a model tried and thrown away counts among the tries.
 """
 
 import argparse
@@ -65,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     import msgspec  # noqa: PLC0415 - `--help` answers before these imports
 
     from catalog.sample import describe  # noqa: PLC0415 - as above
+    from research import trials  # noqa: PLC0415 - as above
     from research.train_config import load_train_config  # noqa: PLC0415 - as above
     from research.training import publish, train  # noqa: PLC0415 - as above
 
@@ -72,9 +74,22 @@ def main(arguments: list[str] | None = None) -> int:
     sample = describe(given.catalog)
     trained = train(config, given.catalog, msgspec.to_builtins(sample) if sample else {})
     model, previous = publish(trained, given.out)
+    entry = trials.record(
+        "train",
+        command=["research.train", *(arguments if arguments is not None else sys.argv[1:])],
+        symbols=config.symbols,
+        interval=config.interval,
+        config=config,
+        data_hash=model.manifest.data["sha256"],
+        trials=1,
+        sharpe=trials.summarise([], trials=1),
+        best={"model": model.fingerprint, "threshold": model.manifest.threshold},
+        seed=config.model.seed,
+        result=given.out,
+    )
     sys.stdout.write(summary(model.manifest))
     kept = f", the model before it is kept in {previous}" if previous else ""
-    sys.stdout.write(f"written    {given.out} ({model.fingerprint[:12]}){kept}\n")
+    sys.stdout.write(f"written    {given.out} ({model.fingerprint[:12]}){kept}; ledger line {entry.digest[:12]}\n")
     return 0
 
 

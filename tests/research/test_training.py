@@ -13,7 +13,7 @@ import yaml
 
 from actors.model_folder import load_model, parse_time
 from catalog.reader import data_hash
-from research import training
+from research import training, trials
 from research.testing import small_model
 from research.train import summary
 from research.train_config import BoosterConfig, TrainConfig, load_train_config, windows_of
@@ -168,6 +168,9 @@ def test_command_trains_and_says_what_it_did(market_catalog, train_config, tmp_p
     assert f"written    {out}" in run.stdout
     manifest = load_model(out, schema=FEATURE_SCHEMA).manifest
     assert json.loads((out / "model.json").read_text())["digest"] == manifest.digest
+    entry = trials.read()[-1]
+    assert (entry.kind, entry.trials, entry.data_hash) == ("train", 1, manifest.data["sha256"])
+    assert f"ledger line {entry.digest[:12]}" in run.stdout
     config.write_text(yaml.safe_dump(plain | {"validity_dais": 3}))
     run = _run(*command)
     assert run.returncode == 2
