@@ -20,7 +20,6 @@ from pathlib import Path
 
 from strategies.errors import DataError
 from strategies.startup import run_command
-from strategies.yaml_config import load_yaml
 
 DEFAULT_CATALOG = Path("var/catalog")
 
@@ -43,15 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     options = _parser().parse_args(arguments)
     from catalog.csv_files import FUNDING, KLINES, CsvFile  # noqa: PLC0415 - --help stays fast
-    from catalog.table_files import FREQTRADE, ImportMapping, TableFile  # noqa: PLC0415 - as above
+    from catalog.table_files import TableFile, load_mapping  # noqa: PLC0415 - as above
     from catalog.writer import ingest_funding, ingest_klines  # noqa: PLC0415 - as above
 
     if (options.kind == "klines") != bool(options.interval):
         raise DataError(f"{options.kind}: {'give' if options.kind == 'klines' else 'there is no'} --interval")
     layout = KLINES if options.kind == "klines" else FUNDING
-    mapping = (
-        load_yaml(options.mapping, ImportMapping) if options.mapping else ImportMapping(columns=FREQTRADE[options.kind])
-    )
+    mapping = load_mapping(options.mapping, layout)
 
     def opened(path: Path) -> CsvFile:
         return TableFile(path, layout, mapping, drop_last=options.drop_last)

@@ -8,8 +8,9 @@ import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,8 +20,11 @@ from pyarrow import feather
 
 from catalog.csv_files import FUNDING, KLINES, CsvFile, Layout
 from catalog.fixed_point import Int64s
-from strategies.errors import DataError
-from strategies.yaml_config import FrozenConfig
+from strategies.errors import ConfigError, DataError
+from strategies.yaml_config import FrozenConfig, load_yaml
+
+_UNNAMED = "the mapping names no column, the file has"
+_NUMBER = re.compile(r"[+-]?[\d.eE+-]*\d[\d.eE+-]*")
 
 FREQTRADE = {
     KLINES.name: {"open_time": "date", **{name: name for name in KLINES.required}},
@@ -38,12 +42,37 @@ class ImportMapping(FrozenConfig, frozen=True):
         Our name (``open_time, open, high, low, close, volume``, or ``calc_time, last_funding_rate,
         funding_interval_hours``) to the file's.
     separator : str
-        Of CSV files.
+        Of CSV files, one character.
 
     """
 
     columns: dict[str, str]
-    separator: str = ","
+    separator: Annotated[str, msgspec.Meta(min_length=1, max_length=1)] = ","
+
+
+def load_mapping(path: Path | None, layout: Layout) -> ImportMapping:
+    """
+    Return the mapping of a file, without one freqtrade's.
+
+    Raises
+    ------
+    ConfigError
+        Propagate: no such file, not YAML, an unknown key, a name of ours that the layout has not, one column for two.
+
+    """
+    if path is None:
+        return ImportMapping(columns=FREQTRADE[layout.name])
+    mapping = load_yaml(path, ImportMapping)
+    known = (layout.time, *layout.required, *layout.optional)
+    strange = sorted(set(mapping.columns) - set(known))
+    if strange:
+        raise ConfigError(f"{path}: columns: {strange[0]} is not one of {', '.join(known)}: correct the name")
+    owner: dict[str, str] = {}
+    for ours, theirs in mapping.columns.items():
+        if theirs in owner:
+            raise ConfigError(f"{path}: columns: {owner[theirs]} and {ours} are both {theirs!r}: name one column each")
+        owner[theirs] = ours
+    return mapping
 
 
 class TableFile(CsvFile):
@@ -61,16 +90,16 @@ class TableFile(CsvFile):
         self.path, self.layout = path, layout
         table = _read(path, mapping.separator)
         self._lines = path.suffix.lower() not in (".feather", ".parquet")
-        known = (layout.time, *layout.required, *layout.optional)
-        strange = sorted(set(mapping.columns) - set(known))
-        if strange:
-            raise DataError(f"columns: {strange[0]} is not one of {', '.join(known)}: correct the mapping")
-        names = {ours: theirs for ours, theirs in mapping.columns.items() if theirs in table.column_names}
+        names = dict(mapping.columns)
         missing = [name for name in (layout.time, *layout.required) if name not in names]
+        missing += [ours for ours, theirs in names.items() if theirs not in table.column_names]
         if missing:
-            wanted = mapping.columns.get(missing[0], missing[0])
-            reason = f"no column {wanted!r} among: {', '.join(table.column_names)[:200]}"
-            raise self.fail(None, missing[0], reason, "say where it is with --mapping")
+            wanted = f"no column {names[missing[0]]!r} among" if missing[0] in names else _UNNAMED
+            reason = f"{wanted}: {', '.join(table.column_names)[:200]}"
+            raise self.fail(None, missing[0], reason, _remedy(table.column_names))
+        for ours, theirs in names.items():
+            if table.column_names.count(theirs) > 1:
+                raise self.fail(None, ours, f"there are two columns {theirs!r}", "rename or remove one in the file")
         self.columns = {name: table.column_names.index(theirs) for name, theirs in names.items()}
         self._table_rows = table.select(list(names.values())).rename_columns(list(names))
         if drop_last:
@@ -118,7 +147,11 @@ class TableFile(CsvFile):
             row = int(np.argmax(column.is_null().to_numpy()))
             raise self.fail(self.line_of(row), self.layout.time, "is empty", "correct or remove the row")
         if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-            nanos = column.cast(pa.timestamp("ns", getattr(column.type, "tz", None))).cast(pa.int64())
+            try:
+                nanos = column.cast(pa.timestamp("ns", getattr(column.type, "tz", None))).cast(pa.int64())
+            except pa.ArrowInvalid:
+                reason = f"holds times that ns cannot hold, {column.type}"
+                raise self.fail(None, self.layout.time, reason, "is the unit right? correct the file") from None
             return np.asarray(nanos.to_numpy(), dtype=np.int64)
         if pa.types.is_integer(column.type):
             return self._to_ns(np.asarray(column.to_numpy(), dtype=np.int64))
@@ -139,10 +172,20 @@ def _text(value: Any) -> str:
     return str(value).strip()
 
 
+def _remedy(names: list[str]) -> str:
+    if len(names) == 1 and (other := next((mark for mark in ";\t|" if mark in names[0]), "")):
+        return f"the separator seems to be {other!r}: give it in --mapping"
+    if sum(_NUMBER.fullmatch(name) is not None for name in names) > len(names) // 2:
+        return "the first row holds numbers: add a row with names; files of the exchange go to catalog.ingest"
+    return "say where it is with --mapping"
+
+
 def _read(path: Path, separator: str) -> pa.Table:
     try:
         if not path.is_file():
             raise DataError(f"{path}: no such file: check --from")
+        if not path.stat().st_size:
+            raise DataError(f"{path}: content: the file is empty: was it fetched whole? nothing was stored")
         if path.suffix.lower() == ".feather":
             return feather.read_table(path)
         if path.suffix.lower() == ".parquet":
@@ -160,6 +203,6 @@ def _read(path: Path, separator: str) -> pa.Table:
                 parse_options=arrow_csv.ParseOptions(delimiter=separator),
                 convert_options=arrow_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
             )
-    except (OSError, pa.ArrowInvalid, UnicodeDecodeError) as e:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as e:
         text = str(e).splitlines()[0][:200]
         raise DataError(f"{path}: content: cannot be read ({text}): is the form right? nothing was stored") from None

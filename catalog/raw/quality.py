@@ -57,6 +57,9 @@ def columns_of(kind: str, table: pa.Table) -> Columns:
     """Return raw rows as columns for the checks; floats are good enough there."""
     declared = {column.name: column.form for column in KINDS[kind].columns}
     time, *others = declared
+    spare = [column.name for column in KINDS[kind].columns if not column.needed]
+    if kind == "klines" and all(table[name].null_count == table.num_rows for name in spare):
+        others = [name for name in others if name not in spare]  # a source with six columns has no such figures
     values, texts = {}, {}
     for name in others:
         column = table[name]

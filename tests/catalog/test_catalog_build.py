@@ -547,3 +547,11 @@ def test_what_ingestion_finds_in_funding_is_told_and_kept(
     assert list(kept) == [f"2025-03-0{day}" for day in range(5, 9)]
     assert [(f["kind"], f["count"]) for f in kept["2025-03-06"]["findings"]] == [("gap", 2)]
     assert kept["2025-03-05"] == {"score": 100.0, "findings": []}
+
+
+def test_bars_without_the_figures_of_turnover_are_no_defect_of_a_raw_day(raw: Path, tmp_path: Path) -> None:
+    made = sheet("klines", days=1)
+    path = tmp_path / "six.csv"
+    path.write_text("".join(f"{','.join(map(str, row[:6]))}\n" for row in made.rows))
+    report = put([path], root=raw, kind="klines", symbol=SYMBOL, interval="1m")
+    assert (report.findings, list(report.scores.values())) == ([], [100.0])

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import feather
 
 from catalog.imports import main
 from catalog.reader import load_bars, load_funding
@@ -123,5 +125,88 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
         bring(path, tmp_path / "catalog", "--mapping", str(tmp_path / "map.yaml"))
     (tmp_path / "map.yaml").write_text("columns: {opened: date}")
     _feather(tmp_path, frame())
-    with pytest.raises(DataError, match="opened is not one of open_time"):
+    with pytest.raises(ArgonautError, match=r"map\.yaml: columns: opened is not one of open_time"):
         bring(path, tmp_path / "catalog", "--mapping", str(tmp_path / "map.yaml"))
+
+
+OURS = "open_time: date, open: open, high: high, low: low, close: close, volume: volume"
+
+
+@pytest.mark.parametrize(
+    ("mapping", "reason"),
+    [
+        (OURS.replace("open_time: date", "open_time: when"), r"open_time: no column 'when' among: date, .*--mapping"),
+        (f"{OURS}, close_time: until", r"close_time: no column 'until' among: date, .*--mapping"),
+        (OURS.replace("high: high", "high: open"), r"columns: open and high are both 'open': name one column each"),
+        (OURS.replace(", volume: volume", ""), r"volume: the mapping names no column, the file has: date, .*--mapping"),
+    ],
+)
+def test_a_wrong_mapping_is_named(mapping: str, reason: str, tmp_path: Path) -> None:
+    path, _ = _feather(tmp_path, frame())
+    (tmp_path / "map.yaml").write_text(f"columns: {{{mapping}}}\n")
+    with pytest.raises(ArgonautError, match=reason):
+        bring(path, tmp_path / "catalog", "--mapping", str(tmp_path / "map.yaml"))
+    assert not (tmp_path / "catalog" / "data").exists()
+
+
+def test_separators_are_one_character_and_another_one_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    frame().to_csv(path, sep=";", index=False)
+    with pytest.raises(DataError, match=r"a\.csv: .*the separator seems to be ';': give it in --mapping"):
+        bring(path, tmp_path / "catalog")
+    for wrong in ("", ";;"):
+        (tmp_path / "map.yaml").write_text(f"columns: {{{OURS}}}\nseparator: '{wrong}'\n")
+        with pytest.raises(ArgonautError, match=r"map\.yaml: separator"):
+            bring(path, tmp_path / "catalog", "--mapping", str(tmp_path / "map.yaml"))
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("suffix", ["csv", "feather"])
+def test_the_unit_of_numbers_is_found_and_two_units_are_refused(unit: str, suffix: str, tmp_path: Path) -> None:
+    scale = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}[unit]
+    table = frame()
+    table["date"] = [(START_MS // 1000 + i * 900) * scale for i in range(60)]
+
+    def write(name: str) -> Path:
+        path = tmp_path / f"{name}.{suffix}"
+        if suffix == "csv":
+            table.to_csv(path, index=False)
+        else:
+            table.to_feather(path)
+        return path
+
+    bring(write("a"), tmp_path / "catalog")
+    assert load_bars(tmp_path / "catalog", "XRPUSDT", "15m").open_time[0] == START_MS * 1_000_000
+    table.loc[30:, "date"] = table.loc[30:, "date"] // scale * (1_000 if unit == "s" else 1)
+    place = r"b\.csv:32" if suffix == "csv" else r"b\.feather: row 31"
+    with pytest.raises(DataError, match=rf"{place}: open_time: .*: use one unit in a file"):
+        bring(write("b"), tmp_path / "catalog")
+
+
+def test_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
+    for suffix in ("csv", "feather", "parquet"):
+        path = tmp_path / f"a.{suffix}"
+        path.write_bytes(b"")
+        with pytest.raises(DataError, match=rf"a\.{suffix}: content: the file is empty"):
+            bring(path, tmp_path / "catalog")
+        path.write_bytes(b"\x00\xff no table at all" * 40)
+        with pytest.raises(DataError, match=rf"a\.{suffix}: content: cannot be read"):
+            bring(path, tmp_path / "catalog")
+    frame().to_csv(tmp_path / "a.csv", index=False, header=False)
+    with pytest.raises(DataError, match="the first row holds numbers: add a row with names"):
+        bring(tmp_path / "a.csv", tmp_path / "catalog")
+    columns = [pa.array(frame()[name]) for name in (*NAMES, "close")]
+    feather.write_feather(pa.Table.from_arrays(columns, names=[*NAMES, "close"]), tmp_path / "a.feather")
+    with pytest.raises(DataError, match="close: there are two columns 'close'"):
+        bring(tmp_path / "a.feather", tmp_path / "catalog")
+    late = pa.array([32_503_680_000 + i * 900 for i in range(60)], pa.timestamp("s"))
+    feather.write_feather(pa.Table.from_arrays([late, *columns[1:-1]], names=list(NAMES)), tmp_path / "a.feather")
+    with pytest.raises(DataError, match="open_time: holds times that ns cannot hold"):
+        bring(tmp_path / "a.feather", tmp_path / "catalog")
+
+
+def test_arrow_tables_without_notes_of_pandas_are_read(tmp_path: Path) -> None:
+    columns = [pa.array(frame()[name]) for name in NAMES]
+    feather.write_feather(pa.Table.from_arrays(columns, names=list(NAMES)), tmp_path / "a.feather")
+    bring(tmp_path / "a.feather", tmp_path / "catalog")
+    assert len(load_bars(tmp_path / "catalog", "XRPUSDT", "15m")) == 60
