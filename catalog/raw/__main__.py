@@ -42,6 +42,11 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--from", dest="paths", type=Path, nargs="+", required=True, metavar="PATH")
         if name in ("put", "fetch"):
             command.add_argument("--replace", action="store_true", help="the files win over stored rows that differ")
+            command.add_argument(
+                "--each",
+                action="store_true",
+                help="make every file visible once it is whole: an interrupted command, repeated, goes on from there",
+            )
             command.add_argument("--quarantine", action="store_true", help="put bad rows aside, store the others")
             command.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="for another writer")
     return parser
@@ -52,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     from catalog.progress import progress  # noqa: PLC0415 - as above
     from catalog.raw import days as raw_days  # noqa: PLC0415 - --help stays fast
-    from catalog.raw.writer import put  # noqa: PLC0415 - as above
+    from catalog.raw.writer import put, put_each  # noqa: PLC0415 - as above
 
     if options.command == "fetch":
         from catalog.archive import fetch, raw_path  # noqa: PLC0415 - as above
@@ -62,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.paths = fetch(wanted, options.into, options.base_url, options.seconds, progress=shown)
     if options.command in ("put", "fetch"):
         with progress("storing", wanted=not options.json) as shown:
-            report = put(
+            report = (put_each if options.each else put)(
                 options.paths,
                 root=options.root,
                 kind=options.kind,

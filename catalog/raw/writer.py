@@ -27,6 +27,7 @@ from catalog.raw.days import DAY_NS, Change, DayWriter
 from catalog.raw.kinds import KINDS, Kind
 from catalog.raw.row_blocks import RowBlocks
 from catalog.raw.row_rules import RowRules
+from catalog.raw.sources import Sources, digest_of
 from strategies.errors import DataError
 
 
@@ -51,6 +52,35 @@ class RawReport:
     findings: list[str] = field(default_factory=list)
     quarantined: dict[str, int] = field(default_factory=dict)
 
+    def add(self, other: "RawReport") -> None:
+        """Take up what a later command did to the same series."""
+        self.rows |= other.rows
+        self.warnings += other.warnings
+        self.written += [day for day in other.written if day not in self.written]
+        self.unchanged += [day for day in other.unchanged if day not in (*self.unchanged, *self.written)]
+        self.scores |= other.scores
+        self.findings += other.findings
+        self.quarantined |= other.quarantined
+
+
+def put_each(paths: Sequence[Path], *, root: Path, kind: str, symbol: str, **options: Any) -> RawReport:
+    """
+    Bring files in one after the other, each as :func:`put` does: what was brought stays when a later one fails.
+
+    Raises
+    ------
+    DataError
+        Propagate: of the file that failed nothing was stored; those before it are, and are passed over next time.
+
+    """
+    shown = options.pop("progress", None) or Progress()
+    shown.expect(sum(path.stat().st_size for path in paths if path.is_file()))
+    options["progress"] = Progress(advance=shown.advance)
+    report = put(paths[:1], root=root, kind=kind, symbol=symbol, **options)
+    for path in paths[1:]:
+        report.add(put([path], root=root, kind=kind, symbol=symbol, **options))
+    return report
+
 
 def put(
     paths: Sequence[Path],
@@ -67,6 +97,9 @@ def put(
 ) -> RawReport:
     """
     Bring files into the raw store; every day written is inspected and its findings lie beside it.
+
+    A file that was brought before, and whose days have not changed since, is passed over
+    (:mod:`catalog.raw.sources`).
 
     Parameters
     ----------
@@ -98,8 +131,16 @@ def put(
     progress = progress or Progress()
     progress.expect(sum(path.stat().st_size for path in paths if path.is_file()))
     with raw_days.changing(root, wait_seconds) as change:
+        sources = Sources(change, raw_days.series_path(change.root, table, symbol, interval))
         for path in paths:
             _refuse_name(path, symbol)
+            digest = digest_of(path)
+            known = sources.brought(digest)
+            if known is not None:
+                report.rows[str(path)] = known.rows
+                report.unchanged += [d for d in known.days if d not in (*report.written, *report.unchanged)]
+                progress.advance(path.stat().st_size)
+                continue
             file = CsvBlocks(path, table)
             for careful in (False, True):
                 before = dict(change.staged)
@@ -117,10 +158,14 @@ def put(
                 except BaseException:
                     part.abandon()
                     raise
+            if not (replace or quarantine):
+                days = [raw_days.day_name(day) for day in sorted(part.seen)]
+                sources.add(digest, path, report.rows[str(path)], days)
             kept = aside.stage(change, symbol) if aside is not None else None
             if aside is not None and kept is not None:
                 report.quarantined[str(kept)] = len(aside)
             progress.advance(path.stat().st_size)
+        sources.stage()
         _commit(change, report)
     return report
 

@@ -20,9 +20,9 @@ import pytest
 from catalog.raw import days as raw_days
 from catalog.raw import quality
 from catalog.raw.__main__ import main
-from catalog.raw.csv_blocks import schema_of
+from catalog.raw.csv_blocks import CsvBlocks, schema_of
 from catalog.raw.days import DAY_NS, dataset_hash, days, load, verify
-from catalog.raw.kinds import KINDS
+from catalog.raw.kinds import KINDS, Kind
 from catalog.raw.writer import put
 from strategies.errors import DataError
 
@@ -258,6 +258,73 @@ def test_pieces_in_any_order_make_the_same_days(tmp_path: Path) -> None:
     expected = [(day.day, day.rows, day.sha256) for day in days(tmp_path / "whole", "agg_trades", "XRPUSDT")]
     for name in ("pieces", "once"):
         assert [(d.day, d.rows, d.sha256) for d in days(tmp_path / name, "agg_trades", "XRPUSDT")] == expected
+
+
+def test_a_repeated_command_passes_over_files_that_are_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, lines = tmp_path / "raw", trade_lines(2_160, step_ms=120_000)
+    files = [write(tmp_path / f"{i}.zip", [AGG_HEADER, *lines[i * 720 : i * 720 + 720]]) for i in range(3)]
+    read: list[str] = []
+
+    class Watched(CsvBlocks):
+        def __init__(self, path: Path, kind: Kind) -> None:
+            read.append(path.name)
+            super().__init__(path, kind)
+
+    monkeypatch.setattr("catalog.raw.writer.CsvBlocks", Watched)
+
+    def again(paths: Sequence[Path], **options: bool) -> tuple[list[str], list[str], list[str], int]:
+        read.clear()
+        report = put(paths, root=root, kind="agg_trades", symbol="XRPUSDT", **options)  # type: ignore[arg-type]
+        return list(read), report.written, report.unchanged, sum(report.rows.values())
+
+    names = ["2025-03-05", "2025-03-06", "2025-03-07"]
+    assert again(files[:2]) == (["0.zip", "1.zip"], names[:2], [], 1_440)
+    before = snapshot(root)
+    assert again(files) == (["2.zip"], names[2:], names[:2], 2_160)
+    assert snapshot(root).items() >= before.items()
+    assert again(files) == ([], [], names, 2_160)
+    moved = files[1].rename(tmp_path / "another name.zip")
+    assert again([moved]) == ([], [], names[1:2], 720)
+    # A day that is gone, or holds other rows since, is brought from its file.
+    (first, second, _) = days(root, "agg_trades", "XRPUSDT")
+    first.path.unlink()
+    assert again([files[0]]) == (["0.zip"], names[:1], [], 720)
+    changed = lines[800].split(",")
+    changed[1] = "9.9999"
+    put([write(tmp_path / "c.csv", [",".join(changed)])], root=root, kind="agg_trades", symbol="XRPUSDT", replace=True)
+    with pytest.raises(DataError, match="1 rows contradict"):
+        again([moved])
+    assert again([moved], replace=True) == ([moved.name], names[1:2], [], 720)
+    assert days(root, "agg_trades", "XRPUSDT")[1].sha256 == second.sha256
+    # What only speeds things up may be damaged.
+    (note,) = (root / "sources").rglob("*.json")
+    note.write_text("{")
+    assert again([files[0]]) == (["0.zip"], [], names[:1], 720)
+    assert again([files[0]])[0] == []
+
+
+def test_files_brought_each_stay_when_a_later_one_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, lines = tmp_path / "raw", trade_lines(2_160, step_ms=120_000)
+    files = [write(tmp_path / f"{i}.csv", [AGG_HEADER, *lines[i * 720 : i * 720 + 720]]) for i in range(3)]
+    write(files[1], [AGG_HEADER, *lines[720:1_440], "1,2"])
+    command = ["put", "agg_trades", "--symbol", "XRPUSDT", "--root", str(root), "--from", *map(str, files)]
+    with pytest.raises(DataError, match="2 columns, 7 expected"):
+        main(command)
+    assert days(root, "agg_trades", "XRPUSDT") == []
+    with pytest.raises(DataError, match="2 columns, 7 expected"):
+        main([*command, "--each"])
+    (first,) = days(root, "agg_trades", "XRPUSDT")
+    changed = first.path.stat().st_mtime_ns
+    write(files[1], [AGG_HEADER, *lines[720:1_440]])
+    capsys.readouterr()
+    assert main([*command, "--each", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["written"], report["unchanged"]) == (["2025-03-06", "2025-03-07"], ["2025-03-05"])
+    assert list(report["rows"].values()) == [720, 720, 720]
+    assert first.path.stat().st_mtime_ns == changed
+    put(files, root=tmp_path / "once", kind="agg_trades", symbol="XRPUSDT")
+    hashes = [dataset_hash(days(r, "agg_trades", "XRPUSDT")) for r in (root, tmp_path / "once")]
+    assert hashes[0] == hashes[1]
 
 
 def test_contradiction_is_refused_unless_declared_right(tmp_path: Path) -> None:
