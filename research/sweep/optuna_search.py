@@ -83,30 +83,28 @@ def _study(
     key = config_hash(config.space, method.objectives, config.min_trades, market.config, windows.tests, base)
     file = Path(method.study)
     file.parent.mkdir(parents=True, exist_ok=True)
-    done = 0
-    sampler: Any = optuna.samplers.TPESampler(
-        seed=method.seed,
-        multivariate=True,
-        constraints_func=lambda trial: (float(trial.user_attrs.get("short_of_trades", config.min_trades)),),
-    )
+
+    def sampler(seed: int) -> Any:
+        return optuna.samplers.TPESampler(
+            seed=seed,
+            multivariate=True,
+            constraints_func=lambda trial: (float(trial.user_attrs.get("short_of_trades", config.min_trades)),),
+        )
+
     try:
         study = optuna.create_study(
             storage=f"sqlite:///{file}",
             study_name=f"{market.symbol}-{key[:16]}",
             load_if_exists=True,
             directions=["minimize" if name in LOWER_IS_BETTER else "maximize" for name in method.objectives],
-            sampler=sampler,
+            sampler=sampler(method.seed),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=20, n_warmup_steps=1),
         )
     except Exception as e:
         raise ConfigError(f"method.study: {file}: cannot be opened: {e}") from e
     done = len(study.trials)
     if done:  # going on with the same random numbers would try the first sets again
-        study.sampler = optuna.samplers.TPESampler(
-            seed=method.seed + done,
-            multivariate=True,
-            constraints_func=sampler._constraints_func,  # noqa: SLF001
-        )
+        study.sampler = sampler(method.seed + done)
     return study
 
 
