@@ -1,7 +1,16 @@
-"""For every test: the processes it starts may keep the bytecode they compile, whatever the environment says."""
+"""For every test: the processes it starts keep the bytecode they compile, and decimals round as in a fresh process."""
 
+import decimal
 import os
 import sys
 
+import pytest
+
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+
+@pytest.fixture(autouse=True)
+def fresh_decimals():
+    """Undo what a client library did to the decimal context: ccxt sets half-up rounding and leaves it so."""
+    decimal.setcontext(decimal.Context())
