@@ -57,21 +57,25 @@ risk:
   limits: {{fast_kill_losses: null, slow_kill_trades: null, daily_loss: null, max_leverage: 5, account_leverage: 10}}
 backtest: {{balance: 1000000, slippage_bps: 1, trigger_slippage_bps: 1}}
 """
-PARAMS = "params: {signal_threshold: 3, adx_threshold: 15.0, volume_multiplier: 1.5, stop_atr: 1.5, target_atr: 3.0}\n"
+PARAMS = {
+    "shipped": {"signal_threshold": 3, "adx_threshold": 25.0, "volume_multiplier": 2.5},
+    "loose": {"signal_threshold": 3, "adx_threshold": 15.0, "volume_multiplier": 1.5},
+}
+LEVELS = {"stop_atr": 1.5, "target_atr": 4.0}
 
 
-def prepare(folder: Path, bars: int, symbols: tuple[str, ...]) -> None:
+def prepare(folder: Path, bars: int, symbols: tuple[str, ...], vote: str) -> None:
     """Write a generated market of `bars` bars over the symbols, a small model and a configuration."""
     specs = load_instruments()
     each = -(-bars // len(symbols))
     market = generate([tables.grid_of(specs[s]) for s in symbols], "15m", START_NS, START_NS + each * STEP_NS)
     for symbol, (series, funding) in market.items():
         put_series(series, funding, catalog=folder / "catalog", symbol=symbol, interval="15m", origin="generator")
-    model = small_model(strategy={s: {"stop_atr": 1.5, "target_atr": 3.0} for s in symbols})
+    model = small_model(strategy=dict.fromkeys(symbols, LEVELS))
     put_in_place(
         write_beside(folder / "model", model.files | {MANIFEST: encode_manifest(model.manifest)}), folder / "model"
     )
-    (folder / "params.yaml").write_text(PARAMS)
+    (folder / "params.yaml").write_text(json.dumps({"params": PARAMS[vote] | LEVELS}))
     (folder / "node.yaml").write_text(
         CONFIG.format(
             catalog=folder / "catalog",
@@ -168,6 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bars", type=int, default=200_000, help="bars over all symbols")
     parser.add_argument("--symbols", type=int, choices=(1, 3), default=1, help="3: each is context of the others too")
+    parser.add_argument("--vote", choices=tuple(PARAMS), default="shipped", help="loose: three times as many trades")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cured", choices=("yes", "no"), default="yes")
     parser.add_argument("--json", type=Path)
@@ -175,7 +180,7 @@ def main() -> None:
     cured = options.cured == "yes"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder, options.bars, ALL[: options.symbols])
+        prepare(folder, options.bars, ALL[: options.symbols], options.vote)
         cases = [("empty", options.bars), ("chain", options.bars), ("chain", options.bars // 4)]
         rounds = [[apart(folder, case, bars, cured) for case, bars in cases] for _ in range(options.repeats)]
     best = [min((r[i] for r in rounds), key=lambda m: m["seconds"]) for i in range(len(cases))]
