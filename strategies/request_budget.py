@@ -10,7 +10,7 @@ How long silence lasts: as long as Retry-After or "banned until" say. Where the 
 the minute's weight used up until the venue's next minute; else the cause was another limit, and the wait
 is 1 s, doubled with every further refusal. A guess is probed by what keeps the node seeing, ever more rarely, and ends
 with the first answer that shows headroom. What the venue has ordered is obeyed by everything but protection, and
-protection that is refused comes back ever more slowly.
+protection that is refused comes back ever more slowly, but at the end of the silence at the latest.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ PROTECT_PAUSE_SECS = 0.25
 """After the first refusal of an order that protects; doubled with each further one."""
 PROTECT_LONGEST_PAUSE_SECS = 2.0
 BANNED_PROTECT_PAUSE_SECS = 10.0
-"""Between two orders that protect while the venue has banned us: it executes none of them."""
+"""Between two orders that protect while the venue has banned us (it executes none of them), and its end if sooner."""
 LOOK_RESERVE = 100
 """Weight of the reserve that questions may not use: for orders."""
 BAN_SECS = 120.0
@@ -194,7 +194,8 @@ class RequestBudget:
         """Return how long a request would have to wait now, s; 0 if it may be sent."""
         silent = self.silent_secs
         if purpose is Purpose.PROTECT:
-            return max(self._protect_at - self._wall(), 0.0) if silent else 0.0
+            # When the silence is over, so is the reason to pace: a stop must not wait longer than the ban.
+            return min(max(self._protect_at - self._wall(), 0.0), silent)
         if purpose is Purpose.SEE:
             if silent and not self._ordered:
                 return max(self._see_at - self._wall(), 0.0)

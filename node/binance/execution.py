@@ -34,6 +34,7 @@ EXCHANGE_ORDERS = ("autoclose-", "adl_autoclose", "settlement_autoclose-")
 """How the client ids of the exchange's own orders begin."""
 FILL_DEADLINE_SECS = 2.0
 """How long the fill event of a stop may trail its FINISHED, s."""
+_RESTING_OR_GONE = (BinanceOrderStatus.NEW, BinanceOrderStatus.CANCELED, BinanceOrderStatus.EXPIRED)
 
 
 class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
@@ -265,13 +266,17 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
         Hold FINISHED back until the fill it announces has passed the engine's queue.
 
         Without it nearly every stop gets a second, synthetic fill, which the engine refuses with an ERROR (and would
-        book if overfills were allowed).
+        book if overfills were allowed). An order that comes to rest after it was rejected here is cancelled.
         """
         message = self._decoder_futures_algo_update.decode(raw)
         data = message.o
         ts_event = millis_to_nanos(message.T)
         order = self._cache.order(ClientOrderId(data.caid)) if data.caid else None
         if order is not None:
+            if order.status == OrderStatus.REJECTED and data.X in _RESTING_OR_GONE:
+                if data.X == BinanceOrderStatus.NEW:
+                    self._recovery.withdraw(order)
+                return
             if data.X == BinanceOrderStatus.TRIGGERED and data.ai:
                 self.relink(order, VenueOrderId(data.ai))
                 return

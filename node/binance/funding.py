@@ -75,12 +75,17 @@ class FundingReporter:
         self._told: deque[tuple[str, Decimal]] = deque(maxlen=REMEMBERED)
         self._unexplained: list[Decimal] = []
         self._caught: list[IncomeRow] = []
+        self._heard: deque[tuple[Any, ...]] = deque(maxlen=REMEMBERED)
 
     def on_update(self, update: AccountUpdate) -> None:
         """Publish the payments of one FUNDING_FEE update; with several symbols this happens after a REST look-up."""
         amount = sum((Decimal(b.bc) for b in update.a.B), Decimal(0))
-        if amount == 0:
+        # Two payments differ in the wallet they leave behind; the same message again is the same payment. The income
+        # row it would look for is taken already, so it would be booked a second time as one nobody can explain.
+        heard = (update.T, *((b.a, b.wb, b.cw, b.bc) for b in update.a.B), *(p.s for p in update.a.P))
+        if amount == 0 or heard in self._heard:
             return
+        self._heard.append(heard)
         settled = settlement_ms(update.T)
         symbols = [p.s for p in update.a.P] or self._client.open_position_symbols()
         if len(set(symbols)) == 1:
@@ -160,7 +165,12 @@ class FundingReporter:
         )
         name = "+".join(sorted(set(symbols))) or "UNKNOWN"
         self._unexplained.append(amount)
-        self._publish(name, f"{name}/{settled}", amount)
+        # Several payments of one settlement may end here: each is money, so none may take another's id.
+        record_id, count = f"{name}/{settled}", 1
+        while record_id in self._seen:
+            count += 1
+            record_id = f"{name}/{settled}-{count}"
+        self._publish(name, record_id, amount)
 
     async def _income(self, since_ms: int) -> list[IncomeRow]:
         """Return the payments since then that no event has been attributed to, newest first."""

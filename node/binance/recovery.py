@@ -2,7 +2,7 @@
 Finding out what became of an order, from the venue's own answers, and telling the engine as the user stream would.
 
 Used when a submission ended without an answer, when the engine asks about an order in flight, and when a stop's
-execution was not heard. Nothing here ever sends an order.
+execution was not heard. Nothing here ever sends an order; one that rests there and is rejected here is cancelled.
 """
 
 import asyncio
@@ -33,8 +33,10 @@ GRACE_SECS = 1.0
 """Waited beyond the receive window before "no such order" counts as final, s."""
 FIRST_LOOKUP_SECS = 0.2
 LAST_LOOKUP_SECS = 1.0
+LONGEST_WITHDRAWAL_PAUSE_SECS = 10.0
 FAILED_LOOKUPS_BEFORE_INCIDENT = 5
 ABSENCES_BEFORE_REJECTED = 2
+CANCEL_REJECTED = -2011
 
 _GONE = frozenset({BinanceOrderStatus.CANCELED, BinanceOrderStatus.EXPIRED, BinanceOrderStatus.EXPIRED_IN_MATCH})
 
@@ -82,6 +84,9 @@ class OrderRecovery:
         self._lock = lock
         self._absences: dict[Any, int] = {}
         self._resolving: set[Any] = set()
+        self._sending: set[Any] = set()
+        self._withdrawing: set[Any] = set()
+        self._unanswered_ns: dict[Any, int] = {}
 
     def guard(self, submit: Submit) -> Submit:
         """
@@ -92,6 +97,7 @@ class OrderRecovery:
         """
 
         async def guarded(order: Order, *args: Any) -> None:
+            self._sending.add(order.client_order_id)
             try:
                 await submit(order, *args)
             except asyncio.CancelledError:
@@ -100,7 +106,10 @@ class OrderRecovery:
             except Exception as e:
                 if not outcome_unknown(e):
                     raise
+                self._unanswered_ns[order.client_order_id] = self._clock.timestamp_ns()
                 self._on_unknown(order, e)
+            finally:
+                self._sending.discard(order.client_order_id)
 
         return guarded
 
@@ -152,8 +161,9 @@ class OrderRecovery:
         """
         Ask the venue for `order` and emit the events the node has missed; return whether the venue knows it.
 
-        "No such order" twice, later than the receive window after submission, is final: the order is then rejected,
-        because the venue can no longer execute it.
+        "No such order" twice, later than the receive window after the request ended, is final: the order is then
+        rejected, because the venue can no longer execute it. While the request is still in hand (it may wait in the
+        request budget) it says nothing: the order is yet to come.
 
         Error contract: propagate (``BinanceError`` when the venue cannot be asked).
         """
@@ -177,16 +187,23 @@ class OrderRecovery:
 
     def _note_absence(self, order: Order) -> None:
         client = self._client
+        identity = order.client_order_id
         if order.venue_order_id is not None or order.is_closed:
+            self._unanswered_ns.pop(identity, None)
+            return
+        if identity in self._sending:
+            self._absences.pop(identity, None)
             return
         horizon_ns = int((self._recv_window_ms / 1000 + GRACE_SECS) * 1e9)
-        if self._clock.timestamp_ns() - order.last_event.ts_init < horizon_ns:
+        sent_ns = max(order.last_event.ts_init, self._unanswered_ns.get(identity, 0))
+        if self._clock.timestamp_ns() - sent_ns < horizon_ns:
             return
         absences = self._absences.get(order.client_order_id, 0) + 1
         self._absences[order.client_order_id] = absences
         if absences < ABSENCES_BEFORE_REJECTED:
             return
-        del self._absences[order.client_order_id]
+        del self._absences[identity]
+        self._unanswered_ns.pop(identity, None)
         client.generate_order_rejected(
             strategy_id=order.strategy_id,
             instrument_id=order.instrument_id,
@@ -194,6 +211,43 @@ class OrderRecovery:
             reason="NOT_AT_VENUE: the submission had no clear answer and the venue does not know the order",
             ts_event=self._clock.timestamp_ns(),
         )
+
+    def withdraw(self, order: Order) -> None:
+        """
+        Cancel a conditional order that rests at the venue though it was rejected here; once at a time.
+
+        The engine refuses to open a rejected order again, so nobody would ever cancel it, and what protects the
+        position now has been sent under another id: it would outlive the position and open a new one.
+        """
+        if order.client_order_id in self._withdrawing:
+            return
+        self._withdrawing.add(order.client_order_id)
+        publish_incident(
+            self._msgbus,
+            self._clock,
+            severity="warning",
+            code="REJECTED_ORDER_LIVE",
+            symbol=self._client.venue_symbol(order.instrument_id),
+            message=f"{order.client_order_id} rests at the venue but was rejected here; cancelling it",
+        )
+        self._client.start_work(self._withdraw(order), "withdraw_order")
+
+    async def _withdraw(self, order: Order) -> None:
+        delay = FIRST_LOOKUP_SECS
+        try:
+            while True:
+                try:
+                    await self._account.cancel_algo_order(client_algo_id=order.client_order_id.value)
+                except BinanceError as e:
+                    if error_code(e) in (CANCEL_REJECTED, NO_SUCH_ORDER):
+                        return
+                    self._log.warning(f"{order.client_order_id!r} cannot be cancelled yet: {e}")
+                else:
+                    return
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, LONGEST_WITHDRAWAL_PAUSE_SECS)
+        finally:
+            self._withdrawing.discard(order.client_order_id)
 
     async def algo_order(self, order: Order) -> BinanceFuturesAlgoOrder | None:
         """Return the venue's conditional order with the client id of `order`, or None; errors propagate."""

@@ -30,7 +30,7 @@ from nautilus_trader.execution.reports import (
     OrderStatusReport,
     PositionStatusReport,
 )
-from nautilus_trader.model.enums import PositionSide
+from nautilus_trader.model.enums import OrderStatus, PositionSide
 from nautilus_trader.model.identifiers import ClientOrderId, InstrumentId, VenueOrderId
 from nautilus_trader.model.objects import Quantity
 from nautilus_trader.model.orders import Order
@@ -153,11 +153,16 @@ class ReportingExecutionClient(BinanceFuturesExecutionClient):
         Re-link a stop that triggered unseen to the order that executed it, then parse as upstream.
 
         Without it (bug B) the cached stop keeps the algo id, refuses the fill that carries the matching engine's order
-        id, and stays open as a ghost while the position is closed at a made-up price.
+        id, and stays open as a ghost while the position is closed at a made-up price. One that rests although it was
+        rejected here is cancelled: the engine would refuse it for good.
         """
-        if algo_order.actualOrderId and algo_order.clientAlgoId:
-            order = self._cache.order(ClientOrderId(algo_order.clientAlgoId))
-            if order is not None:
+        order = self._cache.order(ClientOrderId(algo_order.clientAlgoId)) if algo_order.clientAlgoId else None
+        if order is not None:
+            resting = not algo_order.actualOrderId and (algo_order.algoStatus or "").upper() == "NEW"
+            if order.status == OrderStatus.REJECTED and resting:
+                self._recovery.withdraw(order)
+                return None
+            if algo_order.actualOrderId:
                 self.relink(order, VenueOrderId(algo_order.actualOrderId))
         return super()._parse_algo_order_report(algo_order, start_ms, end_ms)
 

@@ -5,6 +5,7 @@ A test that no longer finds the defect in the stock client says so: then upstrea
 be looked at again.
 """
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
@@ -234,6 +235,41 @@ async def test_an_order_that_never_reached_the_venue_is_rejected_only_after_the_
     lookups = sum(v for k, v in books["counters"].items() if k.startswith("GET /fapi/v1/order"))
     assert lookups >= 2
     assert await node.errors() == []
+
+
+async def test_an_order_held_back_in_a_ban_is_not_given_up_before_it_is_sent(venue: Any, start_node: Any) -> None:
+    node = await start_node()
+    await node.ask(do="market", side="BUY", quantity="100")
+    await node.until(lambda s: net(s) == 100)
+    ban = {"status": 418, "code": -1003, "headers": {"Retry-After": "5"}}
+    await venue.control("fault", method="POST", path="/fapi/v1/algoOrder$", **ban)
+    first = (await node.ask(do="stop", side="SELL", quantity="100", trigger="1.9"))["id"]
+    await node.until(lambda s: s["orders"][first]["status"] == "REJECTED")
+    second = (await node.ask(do="stop", side="SELL", quantity="100", trigger="1.8"))["id"]
+    state = await node.until(lambda s: s["orders"][second]["status"] not in ("INITIALIZED", "SUBMITTED"), 20)
+    assert state["orders"][second]["status"] == "ACCEPTED"
+    books = await venue.books()
+    assert [a["client_algo_id"] for a in books["open_algo_orders"]] == [second]
+
+
+async def test_a_stop_that_comes_to_rest_after_it_was_given_up_is_cancelled(venue: Any, start_node: Any) -> None:
+    node = await start_node()
+    await node.ask(do="market", side="BUY", quantity="100")
+    await node.until(lambda s: net(s) == 100)
+    await venue.control("fault", method="POST", path="/fapi/v1/algoOrder$", mode="close")
+    late = (await node.ask(do="stop", side="SELL", quantity="100", trigger="1.9"))["id"]
+    await node.until(lambda s: s["orders"][late]["status"] == "REJECTED", 20)
+    resting = {"symbol": "XRPUSDT", "side": "SELL", "type": "STOP_MARKET", "triggerPrice": "1.9", "quantity": "100"}
+    resting |= {"algoType": "CONDITIONAL", "reduceOnly": "true", "clientAlgoId": late}
+    await venue.control("algo_order", params=resting)  # executed after all
+    state = await node.until(lambda s: "REJECTED_ORDER_LIVE" in s["incidents"], 20)
+    assert state["orders"][late]["status"] == "REJECTED"
+    deadline = asyncio.get_running_loop().time() + 10
+    while (books := await venue.books())["open_algo_orders"]:
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.05)
+    assert [(a["client_algo_id"], a["status"]) for a in books["algo_orders"]] == [(late, "CANCELED")]
+    assert not [line for line in await node.errors() if "InvalidStateTrigger" in line]
 
 
 async def test_a_plain_refusal_stays_a_rejection(venue: Any, start_node: Any) -> None:

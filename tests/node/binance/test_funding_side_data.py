@@ -224,6 +224,30 @@ async def test_a_payment_that_cannot_be_split_is_kept_whole_and_told(built_node:
     assert [i.code for i in incidents] == ["FUNDING_UNATTRIBUTED"]
 
 
+async def test_payments_of_several_symbols_told_twice_are_booked_once(built_node: TradingNode) -> None:
+    client, records, incidents = listen(built_node)
+    rows = [
+        {"symbol": s, "incomeType": "FUNDING_FEE", "income": i, "asset": "USDT", "time": WALL, "tranId": n}
+        for n, (s, i) in enumerate([("XRPUSDT", "-0.3"), ("BTCUSDT", "0.1")], 1)
+    ]
+    async with income(built_node, rows):
+        for change in ("-0.3", "-0.3", "0.1", "0.1"):
+            client._handle_user_ws_message(payload(change, []))
+        await eventually(lambda: client.pending_work == 0, 15)
+    assert [(r.id, r.amount) for r in records] == [(f"XRPUSDT/{T0}", -0.3), (f"BTCUSDT/{T0}", 0.1)]
+    assert not incidents
+
+
+async def test_two_payments_of_one_settlement_that_cannot_be_split_are_both_kept(built_node: TradingNode) -> None:
+    client, records, _ = listen(built_node)
+    async with income(built_node, None):
+        for change in ("-0.3", "0.1"):
+            client._handle_user_ws_message(payload(change, []))
+        await eventually(lambda: client.pending_work == 0, 15)
+    assert [r.amount for r in records] == [-0.3, 0.1]
+    assert len({r.id for r in records}) == 2
+
+
 async def test_a_payment_whose_event_was_lost_is_read_back_once_and_its_late_event_adds_nothing(
     built_node: TradingNode,
 ) -> None:

@@ -222,6 +222,15 @@ async def test_protection_that_is_refused_does_not_hammer(status: int, most: int
     assert time.now == before  # an order that was taken clears it
 
 
+async def test_protection_waits_no_longer_than_the_ban() -> None:
+    time = Time()
+    mine = budget(time)
+    await mine.admit(Purpose.PROTECT, 1)
+    mine.answered(1, 418, {"Retry-After": "1"}, purpose=Purpose.PROTECT)
+    await mine.admit(Purpose.PROTECT, 1)
+    assert time.now == pytest.approx(MINUTE_START + 1)
+
+
 async def test_what_keeps_the_node_seeing_may_use_the_reserve_but_for_its_end() -> None:
     time = Time()
     mine = budget(time)
