@@ -498,7 +498,7 @@ def run(
     metrics[:] = 0.0
     k = 0
     earliest = 0
-    blocked = -1
+    blocked = barred = -1
     pending = 0
     i = 0
     while True:
@@ -519,7 +519,7 @@ def run(
             latched = latched or breached(balance, day_start, s)
             if latched:
                 continue
-        if i == blocked:
+        if i in (blocked, barred):
             continue
         close = bars[i, CLOSE]
         atr = floats[i, F_ATR]
@@ -672,7 +672,9 @@ def run(
             exit_ns = times[j, CLOSE_NS]
             earliest = j + 1
             if reason == STOP_LOSS and not s[ENTER_ON_EXIT_BAR]:
-                blocked = j + 1  # the guard takes an exit with this reason for one inside the bar to come
+                # The guard takes an exit with this reason for one inside the bar to come. A reversal of this bar still
+                # meets what the trade before left behind.
+                barred, blocked = blocked, j + 1
         if reason < 0:  # the data ended
             metrics[M_OPEN] = side * as_float(quantity, f[QUANTITY_POWER])
             metrics[M_BARS_HELD] += n - 1 - entered
