@@ -1,6 +1,6 @@
 """What protection is told and what it says: levels, retry budget, exit reasons, the state of a leg."""
 
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum, unique
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -183,9 +183,11 @@ def trailing_order(
         entry = Decimal(repr(position.avg_px_open))
         profit = (entry - plan.stop.as_decimal()) * Decimal(repr(rule.activate_r))
         if (profit > 0) == (position.side == PositionSide.LONG):
-            activation = Price(((entry + profit) / tick).quantize(Decimal(1)) * tick, plan.stop.precision)
+            activation = Price(
+                ((entry + profit) / tick).quantize(Decimal(1), ROUND_HALF_EVEN) * tick, plan.stop.precision
+            )
     return factory.trailing_stop_market(
-        trailing_offset=(Decimal(repr(rule.callback)) * 10_000).quantize(Decimal(1)),
+        trailing_offset=(Decimal(repr(rule.callback)) * 10_000).quantize(Decimal(1), ROUND_HALF_EVEN),
         trailing_offset_type=TrailingOffsetType.BASIS_POINTS,
         activation_price=activation,
         **fields,

@@ -6,7 +6,7 @@ client order id carries), so a restarted process that has read its history comes
 """
 
 from collections import deque
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -127,4 +127,4 @@ class StopMoves:
 
 
 def _to_grid(level: Decimal, tick: Decimal) -> Decimal:
-    return (level / tick).quantize(Decimal(1)) * tick
+    return (level / tick).quantize(Decimal(1), ROUND_HALF_EVEN) * tick

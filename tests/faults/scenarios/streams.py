@@ -14,6 +14,7 @@ from tests.faults.scenarios.acts import (
     stop_hit,
     streams_back,
     symbol_control,
+    told_soon,
 )
 from tests.faults.scenarios.scenario import AUDITED, Scenario
 from tests.faults.verdicts import CRITICAL, REJECTED
@@ -149,6 +150,7 @@ SCENARIOS: tuple[Scenario, ...] = (
             position,
             fault({"method": "POST", "path": "/fapi/v1/listenKey$"}, times=2),
             control("expire_listen_key", close=True),
+            told_soon("USER_STREAM_DOWN"),  # else the venue's old connection may pass for the new one
             streams_back,
             protected,
         ),
