@@ -52,6 +52,7 @@ class AccountView:
         self._bars: dict[InstrumentId, Bar] = {}
         self._heard: list[Bar] = []
         self._raw: int | None = None
+        self._quiet_since: Any = None
         self._balance: Decimal | None = None
 
     def note(self, bar: Bar) -> None:
@@ -89,6 +90,19 @@ class AccountView:
         if raw != self._raw:
             self._raw, self._balance = raw, total.as_decimal()
         return self._balance
+
+    def quiet(self) -> bool:
+        """
+        Return whether there is no position and the account is as it was when this was last asked: nothing to work out.
+
+        Between events only, as on a bar: while a fill is being booked the balance moves before the account says so.
+        """
+        account = self._cache.account_for_venue(self._venue)
+        if account is None or self._cache.positions_open_count():
+            self._quiet_since = None
+            return False
+        before, self._quiet_since = self._quiet_since, account.last_event
+        return self._quiet_since is before
 
     def positions(self) -> list[Any]:
         """Return the open positions of the venue, ordered by instrument."""

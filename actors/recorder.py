@@ -44,6 +44,7 @@ from strategies.market_clock import MarketClock, bar_close_ns, market_clock
 from strategies.messages import APPROVAL, SIGNAL, VERDICT, Approval, Side, Signal, Verdict, topic
 from strategies.order_ids import Leg, decode
 from strategies.records import (
+    EQUITY_ENDPOINT,
     ApprovalRecord,
     EquityRecord,
     FillRecord,
@@ -54,6 +55,7 @@ from strategies.records import (
     VerdictRecord,
 )
 
+_NOTHING = Decimal(0)
 _DECISIONS_FIRST = 30
 _ORDERS_FIRST = 8
 
@@ -90,12 +92,16 @@ class Recorder(Actor):
         self._reporter = Reporter(self)
         self._market: MarketClock | None = None
         self._view: AccountView | None = None
+        self._straight = False
         self._subscriptions: list[tuple[str, Callable[[Any], None], int]] = []
         self._begin()
 
     def _begin(self) -> None:
         self.ledger = TradeLedger()
         self._point: tuple[int, int, Decimal, Decimal, int] | None = None
+        self._balance: Decimal | None = None
+        self._money_of: Decimal | None = None
+        self._money = 0.0
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -106,6 +112,7 @@ class Recorder(Actor):
             self._market = market_clock(self.msgbus)
             close_step = self._contained(self._close_step)
             self._market.listen(lambda previous, _: close_step(previous))
+            self._straight = EQUITY_ENDPOINT in self.msgbus.endpoints()
             self._subscriptions = [
                 (topic(SIGNAL), self._contained(self._on_signal), _DECISIONS_FIRST),
                 (topic(VERDICT), self._contained(self._on_verdict), _DECISIONS_FIRST),
@@ -312,9 +319,14 @@ class Recorder(Actor):
     # -- equity -------------------------------------------------------------------------------------------------------
 
     def _on_bar(self, bar: Bar) -> None:
-        if self._view is not None:
-            self._view.note(bar)
-        self._value()
+        view, market = self._view, self._market
+        if view is None or market is None:
+            return
+        view.note(bar)
+        if view.quiet() and self._balance is not None and market.now is not None:
+            self._point = (market.now, self.clock.timestamp_ns(), self._balance, _NOTHING, 0)
+        else:
+            self._value()
 
     def _value(self) -> None:
         view = self._view
@@ -322,7 +334,8 @@ class Recorder(Actor):
         if view is None or now is None:
             return
         balance, positions = view.balance(), view.positions()
-        unrealized = view.unrealized(positions)
+        unrealized = view.unrealized(positions) if positions else _NOTHING
+        self._balance = balance
         if balance is None or unrealized is None:
             self._point = None  # better no point than one without a position's result
             return
@@ -333,16 +346,22 @@ class Recorder(Actor):
         if point is None or point[0] != step:
             return
         time, wall, balance, unrealized, positions = point
+        if balance is not self._money_of:
+            self._money_of, self._money = balance, float(balance)
+        money = self._money
         record = EquityRecord(
             id=str(time),
             market_time=time,
             wall_time=wall,
-            balance=float(balance),
+            balance=money,
             unrealized=float(unrealized),
-            equity=float(balance + unrealized),
+            equity=float(balance + unrealized) if positions else money,
             open_positions=positions,
         )
-        self.msgbus.publish(record.topic, record)
+        if self._straight:
+            self.msgbus.send(EQUITY_ENDPOINT, record)
+        else:
+            self.msgbus.publish(record.topic, record)
 
     # -- faults -------------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from actors.latches import Latches
 from actors.reporting import Reporter, contained
 from actors.risk_state import AccountState, Exposure, Intent, RestoredRisk, RiskLimits
 from actors.rules import build_rules, first_refusal
-from strategies.market_clock import MarketClock, bar_close_ns, market_clock
+from strategies.market_clock import NANOS_PER_DAY, MarketClock, bar_close_ns, market_clock
 from strategies.messages import APPROVAL, Approval, Reason, Side, Signal, Verdict
 from strategies.order_ids import Leg, decode
 from strategies.records import TradeRecord
@@ -133,6 +133,8 @@ class RiskGuard(Gate):
         self._exit_bars: dict[str, int] = {}
         self._granted: tuple[Intent, Sized] | None = None
         self._fault: str | None = None
+        self._day_ends = 0
+        """Until then, UTC ns, an account in which nothing moves tells the latches nothing."""
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -336,6 +338,8 @@ class RiskGuard(Gate):
 
     def _step(self, previous: int | None, now: int) -> None:
         view, market = self._parts()
+        if view.quiet() and now < self._day_ends:
+            return
         equity = view.equity()
         if previous is not None:
             self.latches.settle_day(equity)
@@ -343,12 +347,13 @@ class RiskGuard(Gate):
         day = market.day
         if day is not None:
             self.latches.begin_day(day, equity)
+            self._day_ends = (day + 1) * NANOS_PER_DAY if previous is not None else 0
         if self._approved[0] < now:
             self._approved = (0, set())
 
     def _on_bar(self, bar: Bar) -> None:
-        view, _ = self._parts()
-        view.note(bar)
+        if self._view is not None:
+            self._view.note(bar)
         if not (self._grants or self._exited) and len(self._intervals) == len(self._ids):
             return
         symbol = venue_symbol(bar.bar_type.instrument_id)

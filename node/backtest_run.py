@@ -20,6 +20,7 @@ from node.simulation.analyzer import cure
 from node.statistics import Statistics, compute, daily_equity
 from strategies.errors import DataError
 from strategies.records import (
+    EQUITY_ENDPOINT,
     TOPIC,
     ApprovalRecord,
     EquityRecord,
@@ -60,8 +61,9 @@ class Records:
         }
 
     def attach(self, msgbus: Any) -> None:
-        """Listen to all records published on `msgbus`."""
+        """Listen to all records published on `msgbus`; equity points come by the short way."""
         msgbus.subscribe(f"{TOPIC}.*", self.add)
+        msgbus.register(EQUITY_ENDPOINT, self.equity.append)
 
     def add(self, record: Record) -> None:
         """Keep one record."""

@@ -69,6 +69,11 @@ class BarSync:
         """
         if close_ns <= self._released:
             return []
+        if not self._symbols:  # nothing to wait for
+            if symbol != self._primary:
+                return []
+            self._released = close_ns
+            return [BarRow._make((close_ns, *values, ()))]
         if symbol in self._symbols:
             closes = self._context.get(close_ns)
             if closes is None:

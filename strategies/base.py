@@ -82,6 +82,7 @@ class SignalStrategy(Strategy):
         self._context_wait_secs = config.context_wait_secs
         self._idle_until = (config.trade_from_ns, config.warmup_bars)
         context = tuple(b.instrument_id.symbol.value for b in config.context_bar_types)
+        self._alone = not context
         self._sync = BarSync(self._id.symbol.value, context)
         self._protection = Protection(self, self._id, config.code, config.protection, self._report)
         self._protection.emergency_levels = self.emergency_levels
@@ -173,7 +174,7 @@ class SignalStrategy(Strategy):
 
     def on_bar(self, bar: Bar) -> None:
         """Join the bar with its context; decide on every row that completes."""
-        name = bar.bar_type.instrument_id.symbol.value
+        name = self._name if self._alone else bar.bar_type.instrument_id.symbol.value
         item = (name, bar_close_ns(bar), _values(bar) if name == self._name else _close_alone(bar))
         if self._warming or self._gap_from is not None:
             self._history.append(item)
@@ -181,7 +182,7 @@ class SignalStrategy(Strategy):
                 self._protection.on_bar()  # protection does not wait for history
                 self._ask_again(item[1])
             return
-        if self._is_gap(item):
+        if self._asks_history and self._is_gap(item):
             self._gap_from = self._sync.last_close_ns
             self._history.append(item)
             self._report("warning", "bar_gap", f"bars missing before {pd.Timestamp(item[1])}: asking for them")
@@ -251,7 +252,8 @@ class SignalStrategy(Strategy):
         for row in rows:
             self._rows_seen += 1
             self._last = row
-            self._protection.note_bar(row.close_ns, row.high, row.low, row.close, self._bar_ns)
+            if self._protection.follows_bars:
+                self._protection.note_bar(row.close_ns, row.high, row.low, row.close, self._bar_ns)
             wish = self.evaluate(row, self._funding.before(row.close_ns))
             if not decide:
                 continue
@@ -349,9 +351,7 @@ class SignalStrategy(Strategy):
         self._funding.add(update.ts_event, float(update.rate))
 
     def _is_gap(self, item: tuple[str, int, Any]) -> bool:
-        """Only where a missing bar can be asked for: in live trading."""
-        if not self._asks_history:
-            return False
+        """Asked only where a missing bar can be asked for: in live trading."""
         last = self._sync.last_close_ns
         return (
             last is not None

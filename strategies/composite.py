@@ -55,7 +55,6 @@ class Composite(SignalStrategy):
     def __init__(self, config: CompositeConfig) -> None:
         super().__init__(config)
         self._kernel = CompositeKernel(config.params)
-        self._atr = float("nan")
 
     def on_start(self) -> None:
         """Compile the kernel before the first bar needs it."""
@@ -76,8 +75,7 @@ class Composite(SignalStrategy):
             row.open, row.high, row.low, row.close, row.volume, btc, eth, funding, _NO_OPEN_INTEREST
         )
         vote = out[_SIGNAL]
-        self._atr = atr = float(out[_ATR])
-        if vote == 0 or not atr > 0:
+        if vote == 0 or not (atr := self._atr) > 0:
             return None
         out = self._kernel.complete()
         side = Side.LONG if vote > 0 else Side.SHORT
@@ -93,6 +91,11 @@ class Composite(SignalStrategy):
             features=out[_FEATURES],
             schema=FEATURE_SCHEMA,
         )
+
+    @property
+    def _atr(self) -> float:
+        """ATR of the newest bar, NaN before the first."""
+        return float(self._kernel.row[_ATR])
 
     def emergency_levels(self, position: Position) -> Plan | None:
         """Measure stop and target from the position's average price with the newest ATR."""

@@ -14,6 +14,7 @@ from nautilus_trader.model.data import Bar
 
 NANOS_PER_MILLI = 1_000_000
 MILLIS_PER_DAY = 86_400_000
+NANOS_PER_DAY = MILLIS_PER_DAY * NANOS_PER_MILLI
 
 _ENDPOINT = "Argonaut.MarketClock"
 _BARS = "data.bars.*"
@@ -69,7 +70,9 @@ class MarketClock:
 
     def on_bar(self, bar: Bar) -> None:
         """Advance to the close of `bar` and tell the listeners ``(previous, now)`` if that moved the clock."""
-        self.advance(bar_close_ns(bar))
+        to = bar_close_ns(bar)
+        if self.now is None or to > self.now:
+            self.advance(to)
 
     def advance(self, to: int) -> None:
         """Advance to `to` (UTC ns); earlier times are ignored."""
@@ -87,7 +90,7 @@ class MarketClock:
     @property
     def day(self) -> int | None:
         """Days since 1970-01-01 UTC; the bar that completes a day already belongs to the next one."""
-        return None if self.now is None else self.now // (MILLIS_PER_DAY * NANOS_PER_MILLI)
+        return None if self.now is None else self.now // NANOS_PER_DAY
 
 
 def market_clock(msgbus: Any) -> MarketClock:

@@ -46,9 +46,14 @@ class OurOrders:
         """Return an order, or None if there is no such order."""
         return None if client_order_id is None else self._strategy.cache.order(client_order_id)
 
-    def any_open(self) -> bool:
-        """Return whether any order rests, in any instrument: cheap, for the many bars on which none does."""
-        return bool(self._strategy.cache.orders_open_count())
+    def nothing_open(self) -> bool:
+        """Return whether no order rests and no position is open, in any instrument: cheap, as on most bars it is so."""
+        cache = self._strategy.cache
+        return not (cache.orders_open_count() or cache.positions_open_count())
+
+    def open_count(self) -> int:
+        """Return how many orders rest in the instrument, a person's among them."""
+        return int(self._strategy.cache.orders_open_count(instrument_id=self._instrument_id))
 
     def resting(self) -> list[tuple[Order, OrderTag]]:
         """Return our protective orders at the venue; a person's orders are theirs to manage."""

@@ -72,6 +72,7 @@ class Protection(ProtectiveLegs):
     ) -> None:
         super().__init__(strategy, instrument_id, code, config, report)
         self._moves = StopMoves(config)
+        self.follows_bars = self._moves.active
         self.emergency_levels: Callable[[Position], Plan | None] = lambda _: None
 
     # -- what the strategy tells us -----------------------------------------------------------------------------------
@@ -162,9 +163,13 @@ class Protection(ProtectiveLegs):
 
     def on_bar(self) -> None:
         """Once per bar: retry what was given up within the bar and move the stop, whatever the gates say."""
+        if self._ours.nothing_open():
+            return
         position = self._ours.position()
-        if position is not None or self._ours.any_open():
-            self._sweep()
+        if position is not None and not self.follows_bars and self._in_step(position):
+            return
+        self._sweep()
+        position = self._ours.position()
         if position is None:
             return
         for leg in self._legs.values():

@@ -25,6 +25,7 @@ from strategies.protection_plan import (
     ProtectionConfig,
     VenueTrailing,
     closes,
+    fits,
     trailing_order,
 )
 
@@ -159,6 +160,31 @@ class ProtectiveLegs:
     def _submit(self, leg: LegState, order: Order) -> None:
         leg.pending = order.client_order_id
         self._strategy.submit_order(order)
+
+    def _in_step(self, position: Position) -> bool:
+        """Return whether stop and target rest for the whole position and nothing else does: there is nothing to do."""
+        stop, target = self._legs[Leg.STOP], self._legs[Leg.TARGET]
+        if (
+            self._plan is None
+            or self._close_reason is not None
+            or self._closing is not None
+            or self._stop_level is not None
+            or self._config.trailing is not None
+            or self._cancelling
+            or stop.given_up
+            or target.given_up
+            or self._ours.open_count() != 2
+        ):
+            return False
+        for leg in (stop, target):
+            order = self._ours.order(leg.current)
+            if leg.pending is not None or order is None or not order.is_open or order.leaves_qty != position.quantity:
+                return False
+            leg.failures = leg.losses = 0
+        if not fits(self._plan, position):
+            return False
+        self._naked.end()
+        return True
 
     def _covered(self, position: Position) -> bool:
         return self.protected_quantity() >= position.quantity.as_decimal()

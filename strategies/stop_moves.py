@@ -47,11 +47,7 @@ class StopMoves:
         self._time_stop_bars = config.time_stop_bars
         self._bars: deque[_Bar] = deque(maxlen=_BARS_KEPT)
         self._bar_ns = 0
-
-    @property
-    def active(self) -> bool:
-        """Whether anything is switched on that looks at bars."""
-        return self._trailing is not None or self._break_even is not None or self._time_stop_bars is not None
+        self.active = self._trailing is not None or self._break_even is not None or self._time_stop_bars is not None
 
     def reset(self) -> None:
         """Forget the bars."""

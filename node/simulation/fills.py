@@ -21,6 +21,7 @@ from node.simulation.pricing import slipped_price
 
 _TRIGGERED = (OrderType.STOP_MARKET, OrderType.MARKET_IF_TOUCHED, OrderType.TRAILING_STOP_MARKET)
 _DEPTH = 1_000_000_000
+_HEARD_MOST = 64
 
 
 class SlippageFillModelConfig(FillModelConfig, frozen=True):
@@ -48,10 +49,18 @@ class SlippageFillModel(FillModel):
         self._market_bps = Decimal(config.market_bps)
         self._trigger_bps = Decimal(config.trigger_bps)
         self._opens: dict[InstrumentId, Price] = {}
+        self._heard: list[Bar] = []
 
     def heard(self, bar: Bar) -> None:
-        """Note that the exchange is about to walk through `bar`."""
-        self._opens[bar.bar_type.instrument_id] = bar.open
+        """Note that the exchange is about to walk through `bar`; of which instrument, few bars are ever asked."""
+        self._heard.append(bar)
+        if len(self._heard) > _HEARD_MOST:
+            self._sort()
+
+    def _sort(self) -> None:
+        for bar in self._heard:
+            self._opens[bar.bar_type.instrument_id] = bar.open
+        self._heard.clear()
 
     def get_orderbook_for_fill_simulation(
         self, instrument: Any, order: Any, best_bid: Price, best_ask: Price
@@ -74,6 +83,7 @@ class SlippageFillModel(FillModel):
     def _trigger_base(self, instrument_id: InstrumentId, order: Any) -> Price:
         """Return the trigger price, or the bar's open where the bar opened beyond it (the stop gapped)."""
         trigger = order.trigger_price
+        self._sort()
         opened = self._opens.get(instrument_id)
         if opened is None:
             return trigger

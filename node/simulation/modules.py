@@ -28,6 +28,7 @@ _FUNDING_PRIORITY = 900  # after the market clock, before every strategy and act
 _LIQUIDATION_PRIORITY = 890
 _UNIT = Decimal("1e-8")
 _NEVER = 2**63
+_HEARD_MOST = 64
 
 
 class _BarModule(SimulationModule):
@@ -62,11 +63,16 @@ class _BarModule(SimulationModule):
 class WitnessModule(SimulationModule):
     """Tells the fill model which bar the exchange is about to walk through."""
 
+    def register_venue(self, exchange: Any) -> None:
+        """Take the fill model's ear, if it has one."""
+        super().register_venue(exchange)
+        model = exchange.fill_model
+        self._tell = model.heard if isinstance(model, SlippageFillModel) else None
+
     def pre_process(self, data: Any) -> None:
         """Pass a bar on."""
-        model = self.exchange.fill_model
-        if isinstance(data, Bar) and isinstance(model, SlippageFillModel):
-            model.heard(data)
+        if self._tell is not None and isinstance(data, Bar):
+            self._tell(data)
 
     def process(self, ts_now: int) -> None:
         """Nothing to do on the exchange's own clock."""
@@ -192,14 +198,27 @@ class LiquidationModule(_BarModule):
         self._fee = config.fee
         self._close_cost = config.close_cost
         self._closes: dict[Any, Price] = {}
+        self._heard: list[Bar] = []
+        self._checked: Any = None
         self._done = False
+
+    def register_venue(self, exchange: Any) -> None:
+        """Keep the cache at hand: it is asked on every bar."""
+        super().register_venue(exchange)
+        self._cache = exchange.cache
 
     def on_finished_bar(self, bar: Bar) -> None:
         """Compare equity at the bar's worst price with maintenance margin."""
-        self._closes[bar.bar_type.instrument_id] = bar.close
-        if not self.exchange.cache.positions_open_count():
-            self._refill()
+        self._heard.append(bar)
+        if not self._cache.positions_open_count():
+            if len(self._heard) > _HEARD_MOST:
+                self._sort()
+            account = self._cache.account_for_venue(self.exchange.id)
+            if account.last_event is not self._checked:
+                self._checked = account.last_event
+                self._refill()
             return
+        self._sort()
         if self._done:
             return
         worst, margin, notional, at_close = self._state(bar)
@@ -215,7 +234,14 @@ class LiquidationModule(_BarModule):
     def reset(self) -> None:
         """Forget the last run."""
         self._closes.clear()
+        self._heard.clear()
+        self._checked = None
         self._done = False
+
+    def _sort(self) -> None:
+        for bar in self._heard:
+            self._closes[bar.bar_type.instrument_id] = bar.close
+        self._heard.clear()
 
     def _end(self, message: str) -> None:
         self._done = True

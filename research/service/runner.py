@@ -50,13 +50,15 @@ class _Progress:
         self._next = 0.0
 
     def attach(self, msgbus: Any) -> None:
-        msgbus.subscribe("argonaut.record.equity", self._on_equity)
+        from strategies.market_clock import market_clock  # noqa: PLC0415 - `--help` imports nothing heavy
 
-    def _on_equity(self, record: Any) -> None:
+        market_clock(msgbus).listen(self._on_step)
+
+    def _on_step(self, _: int | None, time_ns: int) -> None:
         now = time.monotonic()
-        if now >= self._next and record.market_time is not None:
+        if now >= self._next:
             self._next = now + _EVERY_SECONDS
-            sys.stdout.write(f"{(record.market_time - self._start) / self._span:.4f}\n")
+            sys.stdout.write(f"{(time_ns - self._start) / self._span:.4f}\n")
             sys.stdout.flush()
 
 

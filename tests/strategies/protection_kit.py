@@ -117,6 +117,7 @@ class FakeVenue:
             orders_open_count=lambda **_: sum(o.is_open for o in self.orders.values()),
             orders_inflight=lambda **_: [o for o in self.orders.values() if o.is_inflight],
             positions_open=lambda **_: [self.position] if self.position else [],
+            positions_open_count=lambda **_: int(self.position is not None and not self.position.is_closed),
         )
         self.clock = SimpleNamespace(
             timestamp_ns=lambda: self.now,
