@@ -7,8 +7,12 @@ Exit code 1 when a doubt falls. What could not be examined is said and is no pas
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from strategies.startup import run_command
+
+if TYPE_CHECKING:
+    from research.doubt.verdict import Doubt
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,19 +36,36 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     import msgspec  # noqa: PLC0415 - keeps --help fast
 
-    from research.doubt.examine import Options, examine_gates, examine_run  # noqa: PLC0415 - keeps --help fast
+    from research.doubt.examine import (  # noqa: PLC0415 - keeps --help fast
+        Options,
+        examine_choice,
+        examine_gates,
+        examine_ranked,
+        examine_run,
+    )
     from research.doubt.report import conclude  # noqa: PLC0415
-    from research.doubt.result import read_variants  # noqa: PLC0415
+    from research.doubt.result import read_ranking, read_variants  # noqa: PLC0415
     from strategies.errors import ConfigError  # noqa: PLC0415
 
     if args.reps < 100:
         raise ConfigError(f"--reps: {args.reps}: at least 100 resamples are needed")
-    runs = read_variants(args.result, args.trials)
     options = Options(args.ledger, args.catalog, args.seed, args.reps, args.rerun)
-    doubts = []
+    ranking = read_ranking(args.result)
+    if ranking is not None:
+        return conclude(examine_ranked(ranking, options), args.json, sys.stdout, {"result": str(args.result)})
+    runs = read_variants(args.result, args.trials)
+    doubts: list[Doubt] = []
+
+    def note(name: str, found: "list[Doubt]") -> None:
+        doubts.extend(msgspec.structs.replace(d, name=f"{name}: {d.name}" if name else d.name) for d in found)
+
+    accounts = set()
     for name, one in runs.items():
-        found = examine_run(one, options)
-        doubts += [msgspec.structs.replace(d, name=f"{name}: {d.name}" if name else d.name) for d in found]
+        account = name.rpartition(" ")[0]
+        if name and account not in accounts:  # its variants share what was chosen, and from what
+            accounts.add(account)
+            note(account, examine_choice(one, options))
+        note(name, examine_run(one, options, choice=not name))
     doubts += examine_gates(runs, options)
     if not runs:
         raise ConfigError(f"{args.result}: holds no variant")

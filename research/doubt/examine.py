@@ -24,7 +24,7 @@ from research.doubt.luck import (
 )
 from research.doubt.overfit import examine_overfit, examine_superiority
 from research.doubt.regimes import daily_closes, examine_regimes, tercile_of, terciles
-from research.doubt.result import Run
+from research.doubt.result import Ranked, Run
 from research.doubt.sharpe import examine_sharpe
 from research.doubt.verdict import Doubt, Reason, falls, stands, unknown
 from research.trials import effective_trials
@@ -46,9 +46,9 @@ class Options(NamedTuple):
     rerun: bool = False
 
 
-def examine_run(run: Run, options: Options) -> list[Doubt]:
+def examine_run(run: Run, options: Options, *, choice: bool = True) -> list[Doubt]:
     """
-    Return every doubt on a result.
+    Return every doubt on a result; without `choice` only those that are not on what it was chosen from.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def examine_run(run: Run, options: Options) -> list[Doubt]:
 
     """
     trades = run.trades
-    doubts = _chosen(run, options)
+    doubts = [*_deflated(run, options), *(examine_choice(run, options) if choice else [])]
     doubts += examine_intervals(trades.net, run.returns, seed=options.seed, reps=options.reps)
     equity = run.balance + np.concatenate([[0.0], np.cumsum(trades.net)[:-1]]) if len(trades) else np.empty(0)
     doubts.append(examine_order(trades.net / np.maximum(equity, 1e-9), seed=options.seed))
@@ -86,6 +86,18 @@ def examine_gates(runs: dict[str, Run], options: Options) -> list[Doubt]:
     return doubts
 
 
+def examine_ranked(ranking: list[Ranked], options: Options) -> list[Doubt]:
+    """Return a sweep's verdicts on the first of its ranking, deflated by all that was tried until now."""
+    doubts = []
+    for symbol, stored, returns in ranking:
+        effort = effective_trials(symbols=[symbol], ledger=options.ledger)
+        fresh = {}
+        if returns is not None and effort.runs:
+            fresh = {d.name: d for d in examine_sharpe(returns, max(effort.trials, 1.0), effort.daily_variance)}
+        doubts += [msgspec.structs.replace(fresh.get(d.name, d), name=f"{symbol}: {d.name}") for d in stored]
+    return doubts
+
+
 def slippage_paid(run: Run) -> Floats:
     """Return the slippage of each trade in USDT as configured: market fills, and triggered exits, on entry notional."""
     backtest = run.config.get("backtest", {})
@@ -94,7 +106,7 @@ def slippage_paid(run: Run) -> Floats:
     return np.asarray(notional * (market + np.where(run.trades.inside, trigger, market)))
 
 
-def _chosen(run: Run, options: Options) -> list[Doubt]:
+def _deflated(run: Run, options: Options) -> list[Doubt]:
     effort = effective_trials(symbols=run.symbols, ledger=options.ledger)
     doubts = examine_sharpe(run.returns, max(effort.trials, 1.0), effort.daily_variance)
     if effort.runs == 0 and run.trial_returns is None and doubts[-1].passed is not None:
@@ -107,11 +119,18 @@ def _chosen(run: Run, options: Options) -> list[Doubt]:
         spread = matrix.std(axis=0, ddof=1)
         ratios = np.where(spread > 0, matrix.mean(axis=0) / np.where(spread > 0, spread, 1.0), 0.0)
         doubts = examine_sharpe(run.returns, effective_number(matrix), float(ratios.var(ddof=1)))
+    return doubts
+
+
+def examine_choice(run: Run, options: Options) -> list[Doubt]:
+    """Return the doubts on having chosen among what was tried: those a walk-forward stored, else from the matrix."""
+    if run.choice is not None:
+        return run.choice
     if run.trial_returns is None:
         why = "what every trial earned is not stored beside the result (trial_returns, or --trials FILE)"
         names = ("probability of backtest overfitting", "reality check")
-        return doubts + [unknown(name, Reason.UNAVAILABLE, why) for name in names]
-    return [*doubts, examine_overfit(run.trial_returns), examine_superiority(run.trial_returns, options.seed)]
+        return [unknown(name, Reason.UNAVAILABLE, why) for name in names]
+    return [examine_overfit(run.trial_returns), examine_superiority(run.trial_returns, options.seed)]
 
 
 def _on_bars(run: Run, options: Options) -> list[Doubt]:

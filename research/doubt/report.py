@@ -35,13 +35,18 @@ def conclude(doubts: Sequence[Doubt], json: Path | None, out: TextIO, facts: dic
 def encode(doubts: Sequence[Doubt], facts: dict[str, Any]) -> bytes:
     """Return the verdicts as JSON; undefined figures are null."""
     counts = {word.lower(): sum(d.passed is key for d in doubts) for key, word in _WORDS.items()}
-    plain = {**facts, "counts": counts, "doubts": [_plain(msgspec.to_builtins(d)) for d in doubts]}
+    plain = {**facts, "counts": counts, "doubts": plain_doubts(doubts)}
     return msgspec.json.format(msgspec.json.encode(plain), indent=1)
 
 
-def print_doubts(doubts: Sequence[Doubt], out: TextIO) -> None:
+def plain_doubts(doubts: Sequence[Doubt]) -> list[Any]:
+    """Return verdicts as plain data; undefined figures are None."""
+    return [_plain(msgspec.to_builtins(d)) for d in doubts]
+
+
+def print_doubts(doubts: Sequence[Doubt], out: TextIO, title: str = "doubts") -> None:
     """Print one row per verdict."""
-    table = Table(title="doubts", show_lines=False)
+    table = Table(title=title, show_lines=False)
     table.add_column("examined")
     table.add_column("verdict")
     table.add_column("reason")

@@ -2,15 +2,16 @@
 
 import datetime as dt
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from node.statistics import daily_equity
+from research.doubt.verdict import Doubt
 from strategies.errors import DataError
 
 Floats = npt.NDArray[np.float64]
@@ -90,8 +91,8 @@ class Run:
         The data were generated.
     trial_returns : np.ndarray or None
         What every trial earned, where the run stored it.
-    tables : dict
-        Other content of a run folder (sweep table).
+    choice : list of Doubt or None
+        What a walk-forward found about the choices in its training windows; None where it chose nothing.
 
     """
 
@@ -106,7 +107,7 @@ class Run:
     returns: Floats
     synthetic: bool
     trial_returns: Floats | None = None
-    tables: dict[str, Any] = field(default_factory=dict)
+    choice: list[Doubt] | None = None
 
 
 def read_run(path: Path, trials: Path | None = None) -> Run:
@@ -131,9 +132,6 @@ def read_run(path: Path, trials: Path | None = None) -> Run:
             raise DataError(f"{file}: {name}: missing; give a file written by `python -m node.backtest --json`")
     config = plain["config"]
     balance = float(config.get("backtest", {}).get("balance", 10_000.0))
-    beside = trials or next(
-        (p for s in ("npz", "parquet", "csv") if (p := file.parent / f"{TRIAL_RETURNS}.{s}").exists()), None
-    )
     levels = np.array([balance, *(float(v) for _, v in plain["daily_equity"])])
     return Run(
         source=file,
@@ -146,7 +144,7 @@ def read_run(path: Path, trials: Path | None = None) -> Run:
         trades=_trades(file, plain["trades"]),
         returns=np.diff(levels) / np.maximum(levels[:-1], 1e-12),
         synthetic=bool(plain.get("synthetic")),
-        trial_returns=None if beside is None else read_trial_returns(beside),
+        trial_returns=_beside(trials, file.parent),
     )
 
 
@@ -171,6 +169,7 @@ def read_variants(path: Path, trials: Path | None = None) -> dict[str, Run]:
         return {"": read_run(path, trials)}
     found = {}
     try:
+        choices = {a: _choice(of) for a, of in plain.get("tried", {}).items()}
         for v in plain["variants"]:
             days, values = daily_equity([time_ns(t) for t, _, _ in v["equity"]], [float(e) for _, e, _ in v["equity"]])
             balance = float(v["start_balance"])
@@ -186,9 +185,60 @@ def read_variants(path: Path, trials: Path | None = None) -> dict[str, Run]:
                 trades=_trades(file, v["trades"]),
                 returns=np.diff(levels) / np.maximum(levels[:-1], 1e-12),
                 synthetic=bool(plain.get("synthetic")),
+                trial_returns=_beside(trials, file.parent / v["account"]),
+                choice=choices.get(v["account"]),
             )
-    except (KeyError, TypeError, ValueError) as e:
+    except (KeyError, TypeError, ValueError, msgspec.ValidationError) as e:
         raise DataError(f"{file}: variants: one lacks or misstates a field: {e}") from None
+    return found
+
+
+def _choice(tried: list[dict[str, Any]]) -> list[Doubt]:
+    several = len(tried) > 1
+    found = [(t["symbol"], msgspec.convert(d, Doubt)) for t in tried for d in t["doubts"]]
+    return [msgspec.structs.replace(d, name=f"{d.name} {symbol}") if several else d for symbol, d in found]
+
+
+def _beside(given: Path | None, folder: Path) -> Floats | None:
+    found = (p for s in ("npz", "parquet", "csv") if (p := folder / f"{TRIAL_RETURNS}.{s}").exists())
+    file = given or next(found, None)
+    return None if file is None else read_trial_returns(file)
+
+
+class Ranked(NamedTuple):
+    """One symbol of a sweep: the verdicts stored with it, and daily returns of its first set (None: not at hand)."""
+
+    symbol: str
+    doubts: list[Doubt]
+    returns: Floats | None
+
+
+def read_ranking(path: Path) -> list[Ranked] | None:
+    """
+    Read what a sweep found about the first of its ranking; None where the result is not a sweep's.
+
+    Raises
+    ------
+    DataError
+        Propagate: see :func:`read_run`.
+
+    """
+    file = _result_file(path)
+    try:
+        plain = msgspec.json.decode(file.read_bytes())
+    except (OSError, msgspec.MsgspecError) as e:
+        raise DataError(f"{file}: cannot be read: {e}") from None
+    if not isinstance(plain, dict) or not isinstance(plain.get("symbols"), list) or "checks" not in plain:
+        return None
+    found = []
+    try:
+        for s in plain["symbols"]:
+            names = (f"{TRIAL_RETURNS}-{s['symbol']}.npz", f"{TRIAL_RETURNS}.npz")
+            beside = next((p for n in names if (p := file.parent / n).exists()), None)
+            returns = None if beside is None else read_trial_returns(beside)[:, s["first"]]
+            found.append(Ranked(s["symbol"], [msgspec.convert(d, Doubt) for d in s["doubts"]], returns))
+    except (KeyError, TypeError, IndexError, msgspec.ValidationError) as e:
+        raise DataError(f"{file}: symbols: one lacks or misstates a field: {e}; run the sweep again") from None
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from research.doubt.verdict import Doubt, Reason, falls, stands, unknown
+from strategies.yaml_config import FrozenConfig
 
 
 class Neighbourhood(NamedTuple):
@@ -27,6 +28,83 @@ class Neighbourhood(NamedTuple):
     chosen: float
     neighbours: list[tuple[dict[str, Any], float]]
     by_parameter: dict[str, list[tuple[float, float]]]
+
+
+class MapRow(FrozenConfig, frozen=True):
+    """All sets with one value of one parameter: how many, their mean figure, and the share above the neutral value."""
+
+    parameter: str
+    value: float
+    sets: int
+    mean: float | None
+    above: float
+
+
+def parameter_map(
+    sets: Sequence[Mapping[str, float]], figures: Sequence[float | None], *, neutral: float = 0.0
+) -> list[MapRow]:
+    """
+    Return, along each parameter, what sets with each of its values earned; undefined figures count as not above.
+
+    Parameters
+    ----------
+    sets, figures, neutral
+        As for :func:`examine_stability`; a set may occur several times (folds).
+
+    """
+    groups: dict[tuple[str, float], list[float | None]] = {}
+    for one, figure in zip(sets, figures, strict=True):
+        for name, value in one.items():
+            groups.setdefault((name, float(value)), []).append(figure)
+    order = {name: i for i, name in enumerate(sets[0])} if sets else {}
+    rows = []
+    for name, value in sorted(groups, key=lambda key: (order[key[0]], key[1])):
+        found = groups[name, value]
+        known = [f for f in found if f is not None and math.isfinite(f)]
+        rows.append(
+            MapRow(
+                parameter=name,
+                value=value,
+                sets=len(found),
+                mean=math.fsum(known) / len(known) if known else None,
+                above=sum(f > neutral for f in known) / len(found),
+            )
+        )
+    return rows
+
+
+def examine_choices(
+    sets: Sequence[Sequence[Mapping[str, float]]],
+    figures: Sequence[Sequence[float | None]],
+    chosen: Sequence[Mapping[str, float] | None],
+    *,
+    neutral: float = 0.0,
+) -> Doubt:
+    """
+    Return the doubt on the choices of all folds together: falls when half of those with enough neighbours fall.
+
+    Parameters
+    ----------
+    sets, figures, chosen
+        Per fold, as for :func:`examine_stability`; None where nothing was chosen.
+    neutral : float
+        Figure of a set that neither gains nor loses.
+
+    """
+    name = "parameter stability"
+    found = [
+        None if best is None else examine_stability(one, values, best, neutral=neutral)
+        for one, values, best in zip(sets, figures, chosen, strict=True)
+    ]
+    folds = [None if d is None else {"reason": d.reason.value, "detail": d.detail, **d.figures} for d in found]
+    decided = [d for d in found if d is not None and d.passed is not None]
+    fallen = sum(d.passed is False for d in decided)
+    if not decided:
+        return unknown(name, Reason.TOO_FEW, "no fold chose a set with at least 4 tried neighbours", folds=folds)
+    text = f"in {fallen} of {len(decided)} training windows the chosen set stands on a spike"
+    if 2 * fallen >= len(decided):
+        return falls(name, Reason.PARAMETER_SPIKE, text, fallen=fallen, decided=len(decided), folds=folds)
+    return stands(name, text, fallen=fallen, decided=len(decided), folds=folds)
 
 
 def neighbourhood(

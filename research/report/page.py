@@ -48,6 +48,9 @@ def render(page: Page) -> bytes:
         body.append(_list(page.compared_notes))
     if page.paths:
         body.append("<h2>Combinatorial purged cross-validation</h2>" + table(page.paths))
+    for section in page.sections:
+        note = f"<p class=sub>{html.escape(section.note)}</p>"
+        body.append(f"<h2>{html.escape(section.title)}</h2>{note}{table(section.rows)}")
     body += [_section(page, run, f"run-{i}") for i, run in enumerate(page.runs)]
     body.append("<h2>Configuration</h2>")
     body.append(table([{"hash": k, "value": v} for k, v in page.hashes.items()]))

@@ -7,7 +7,8 @@ import msgspec
 
 from catalog.instruments import interval_ns
 from node.config import format_time, parse_time
-from research.report.subject import Page, Run, market
+from research.report.choices import choice_sections
+from research.report.subject import Page, Run, Section, market
 from research.trials import effective_trials
 from research.walkforward.comparison import Window
 from research.walkforward.outcome import FoldLine, Variant, returns
@@ -49,8 +50,25 @@ def study_page(study: Study, windows: list[Window]) -> Page:
             for what in ("appeared", "vanished", "other_exit")
             for trade in getattr(s, what)
         ],
+        sections=_choices(study),
         effort=(effort.trials, effort.daily_variance) if effort.trials > 0 else None,
         seed=config.seed,
+    )
+
+
+def _choices(study: Study) -> list[Section]:
+    named = {
+        account if len(found) == 1 else f"{account}: {t.symbol}": t
+        for account, found in study.tried.items()
+        for t in found
+    }
+    if not named:
+        return []
+    return choice_sections(
+        {n: t.doubts for n, t in named.items()},
+        {n: t.parameters for n, t in named.items()},
+        study.plan.config.selection.metric,
+        "on the training windows only",
     )
 
 

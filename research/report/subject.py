@@ -76,6 +76,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str] = msgspec.field(default_factory=list)
 
 
+class Section(msgspec.Struct, frozen=True):
+    """A table of its own on a page: title, a sentence below it, rows with the same keys."""
+
+    title: str
+    note: str
+    rows: list[dict[str, Any]]
+
+
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """
     A whole page.
@@ -90,6 +98,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
         Rows of the table "the ancestor and ours"; may be empty.
     paths : list of dict
         Rows of the table of cross-validated paths; may be empty.
+    sections : list of Section
+        Further tables before the runs: what was tried, and the doubt on choosing from it.
 
     """
 
@@ -101,6 +111,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     compared: list[dict[str, Any]] = msgspec.field(default_factory=list)
     paths: list[dict[str, Any]] = msgspec.field(default_factory=list)
     compared_notes: list[str] = msgspec.field(default_factory=list)
+    sections: list[Section] = msgspec.field(default_factory=list)
     effort: tuple[float, float] | None = None
     seed: int = 7
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from research.workers import BACKENDS
 from strategies.startup import run_command
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--start", metavar="DATE", help="begin of the history, UTC (default: the node configuration's)")
     p.add_argument("--end", metavar="DATE", help="its end, UTC, excluded")
     p.add_argument("--out", type=Path, metavar="DIR", help="folder of the results (default: the configuration's)")
-    p.add_argument("--backend", choices=("joblib", "dask"), default="joblib", help="who does the work (joblib)")
+    p.add_argument("--backend", choices=BACKENDS, default="joblib", help="who does the work (joblib)")
     p.add_argument("--scheduler", metavar="ADDRESS", help="with --backend dask: the cluster's scheduler")
     p.add_argument("--workers", type=int, default=-1, metavar="N", help="processes of this machine (-1: all)")
     p.add_argument(
@@ -94,8 +95,10 @@ def _finish(
 
     from catalog.reader import data_hash  # noqa: PLC0415
     from catalog.sample import describe  # noqa: PLC0415
+    from research.doubt.report import plain_doubts, print_doubts  # noqa: PLC0415
     from research.sweep import results as files  # noqa: PLC0415
     from research.sweep.config import GridMethod  # noqa: PLC0415
+    from research.sweep.doubts import examine_ranking, stability_map, sweep_page  # noqa: PLC0415
     from research.trials import record, summarise  # noqa: PLC0415
 
     sample = describe(Path(node.catalog))
@@ -108,6 +111,7 @@ def _finish(
         "symbols": [],
         "checks": checks,
     }
+    doubts = {}
     for result in results:
         used = msgspec.structs.replace(node, symbols=(result.symbol,))
         digest = data_hash(Path(node.catalog), used.all_symbols, node.interval, *result.plan.span)
@@ -128,15 +132,22 @@ def _finish(
             result=out,
             ledger=args.ledger,
         )
+        doubts[result.symbol] = examine_ranking(config, result, args.ledger)
         document["symbols"].append(
             files.summary_of(result)
+            | {
+                "doubts": plain_doubts(doubts[result.symbol]),
+                "parameters": msgspec.to_builtins(stability_map(config, result)),
+            }
             | {"data_hash": digest, "ledger": entry.digest, "config_hash": entry.config_hash, "code": entry.code.files}
         )
-    files.write(out, results, document)
+    files.write(out, results, document, sweep_page(config, results, doubts, document))
     if not args.quiet:
         if document["synthetic"]:
             sys.stdout.write("SYNTHETIC data: these figures say nothing about a market\n")
         files.show(results, config.objective, config.min_trades, sys.stdout)
+        for symbol, found in doubts.items():
+            print_doubts(found, sys.stdout, f"{symbol}: the first of the ranking")
         equal = sum(c["difference"] is None for c in checks)
         trades = sum(c["trades"] for c in checks)
         sys.stdout.write(

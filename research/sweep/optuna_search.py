@@ -23,6 +23,8 @@ from strategies.kernel.params import CompositeParams
 
 _NO_FIGURE = -1e9
 _WHOLE = ("signal_threshold",)
+_SHORT_OF_TRADES = "short_of_trades"
+"""Constraint: trades a set lacks; at most 0 is feasible, and the sampler prefers feasible sets."""
 
 
 def search(
@@ -57,9 +59,10 @@ def search(
             if single and step + 1 < len(windows.tests):
                 trial.report(_value(_together(grids), method.objectives[0]), step)
                 if trial.should_prune():
+                    trial.set_constraint(_SHORT_OF_TRADES, float(config.min_trades))
                     raise optuna.TrialPruned
         columns = _together(grids)
-        trial.set_user_attr("short_of_trades", config.min_trades - columns["trades"])
+        trial.set_constraint(_SHORT_OF_TRADES, config.min_trades - columns["trades"])
         found = tuple(_value(columns, name) for name in method.objectives)
         return found[0] if single else found
 
@@ -85,11 +88,7 @@ def _study(
     file.parent.mkdir(parents=True, exist_ok=True)
 
     def sampler(seed: int) -> Any:
-        return optuna.samplers.TPESampler(
-            seed=seed,
-            multivariate=True,
-            constraints_func=lambda trial: (float(trial.user_attrs.get("short_of_trades", config.min_trades)),),
-        )
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True)
 
     try:
         study = optuna.create_study(

@@ -2,8 +2,8 @@
 What a sweep leaves behind: a folder of files, and a table for people.
 
 ``sets.parquet`` and ``sets.csv`` (one row per symbol and set, best first), ``result.json`` (configuration, hashes,
-windows, nested selection, re-checks), ``trial_returns.npz`` (daily returns of every set, for PBO and deflated Sharpe;
-with several symbols ``trial_returns-<symbol>.npz``).
+windows, nested selection, doubts on the choice, re-checks), ``report.html``, ``trial_returns.npz`` (daily returns of
+every set; with several symbols ``trial_returns-<symbol>.npz``).
 """
 
 import io
@@ -37,6 +37,7 @@ def summary_of(result: SymbolResult) -> dict[str, Any]:
     return {
         "symbol": result.symbol,
         "sets": len(result.sets),
+        "first": result.ranking[0],
         "pruned": result.pruned,
         "start": format_time(result.plan.span[0]),
         "end": format_time(result.plan.span[1]),
@@ -52,7 +53,7 @@ def summary_of(result: SymbolResult) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, results: list[SymbolResult], document: dict[str, Any]) -> None:
+def write(folder: Path, results: list[SymbolResult], document: dict[str, Any], page: bytes) -> None:
     """
     Write the folder beside and put it in place at once; the one before is kept as ``<folder>.previous``.
 
@@ -71,6 +72,7 @@ def write(folder: Path, results: list[SymbolResult], document: dict[str, Any]) -
         "sets.parquet": parquet.getvalue(),
         "sets.csv": table.to_csv(index=False).encode(),
         "result.json": msgspec.json.format(msgspec.json.encode(document), indent=1),
+        "report.html": page,
     }
     for result in results:
         matrix = io.BytesIO()

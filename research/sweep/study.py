@@ -13,7 +13,8 @@ from node.config import NodeConfig
 from research.sweep.config import OptunaMethod, SweepConfig, parameter_sets
 from research.sweep.ranking import Totals, order, total
 from research.sweep.windows import Plan, plan
-from research.sweep.work import Done, Piece, do, encode, market_of, run_pieces
+from research.sweep.work import Done, Piece, do, encode, market_of
+from research.workers import run
 from strategies.kernel.params import CompositeParams
 from strategies.params_file import load_params
 
@@ -92,7 +93,7 @@ def sweep(
     Raises
     ------
     ConfigError, DataError
-        Fatal, propagate: see ``prepare``, ``plan`` and ``run_pieces``.
+        Fatal, propagate: see ``prepare``, ``plan`` and ``research.workers``.
 
     """
     encoded = encode(node)
@@ -111,7 +112,7 @@ def sweep(
         blocks = [tuple(sets[i : i + config.block]) for i in range(0, len(sets), config.block)]
         pieces = [Piece(n, encoded, symbol, span, block, windows.all) for n, block in enumerate(blocks)]
         done: list[Done] = []
-        for result in run_pieces(do, pieces, backend=backend, scheduler=scheduler, workers=workers):
+        for result in run(do, pieces, backend=backend, scheduler=scheduler, workers=workers):
             done.append(result)
             if not isinstance(config.method, OptunaMethod):
                 progress(sum(len(blocks[d.number]) for d in done), len(sets))

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from research.workers import BACKENDS
 from strategies.startup import run_command
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--catalog", type=Path, default=Path("var/catalog"), metavar="DIR", help="catalog (var/catalog)")
     p.add_argument("--out", type=Path, default=Path("var/walkforward"), metavar="DIR", help="studies (var/walkforward)")
     p.add_argument("--workers", type=int, default=2, metavar="N", help="processes of this machine (2)")
-    p.add_argument("--backend", choices=("loky", "dask"), default="loky", help="where the work is done (loky)")
+    p.add_argument("--backend", choices=BACKENDS, default="joblib", help="where the work is done (joblib)")
     p.add_argument("--scheduler", metavar="ADDRESS", help="of the Dask cluster, with --backend dask")
     p.add_argument("--again", action="store_true", help="repeat a finished study and compare every digit")
     p.add_argument("--quiet", action="store_true", help="print the folder only")

@@ -64,28 +64,38 @@ class Choice(FrozenConfig, frozen=True):
     fallback: str = ""
 
 
-def choose(config: SelectionConfig, base: NodeConfig, symbol: str, fold: Fold, evaluate: Evaluator) -> Choice:
+class Tried(FrozenConfig, frozen=True):
+    """All sets that were evaluated on a training window, as plain data, and their scores, in order."""
+
+    sets: list[dict[str, Any]]
+    scores: list[Score]
+
+
+def choose(
+    config: SelectionConfig, base: NodeConfig, symbol: str, fold: Fold, evaluate: Evaluator
+) -> tuple[Choice, Tried]:
     """
-    Return the best set of `config.space` on the fold's training window.
+    Return the best set of `config.space` on the fold's training window, and everything it was chosen from.
 
     Trades still open at the window's end do not count: nothing after ``fold.train_end`` is seen.
     """
     own = load_params(Path(base.strategy.file), symbol)
     if config.method == "fixed":
-        return Choice(params=params_dict(own), score=None, tried=1, eligible=1, rank_metric="fixed")
+        return Choice(params=params_dict(own), score=None, tried=1, eligible=1, rank_metric="fixed"), Tried([], [])
     window = (fold.train_start, fold.train_end)
 
     def run(sets: Sequence[CompositeParams]) -> list[Score]:
         return evaluate(base, symbol, window, sets)
 
     sets, scores = _search(config, own, run)
+    tried = Tried([params_dict(s) for s in sets], scores)
     ranked = [
         (value, -i) for i, s in enumerate(scores) if (value := figure(s, config.metric, config.min_trades)) is not None
     ]
     if not ranked:
         most = max((s.trades for s in scores), default=0)
         text = f"no set made {config.min_trades} trades on the training window (most: {most})"
-        return Choice(
+        choice = Choice(
             params=params_dict(own),
             score=None,
             tried=len(sets),
@@ -93,14 +103,16 @@ def choose(config: SelectionConfig, base: NodeConfig, symbol: str, fold: Fold, e
             rank_metric=config.metric,
             fallback=text,
         )
+        return choice, tried
     best = -max(ranked)[1]
-    return Choice(
+    choice = Choice(
         params=params_dict(sets[best]),
         score=scores[best],
         tried=len(sets),
         eligible=len(ranked),
         rank_metric=config.metric,
     )
+    return choice, tried
 
 
 def figure(score: Score, metric: Metric, min_trades: int) -> float | None:

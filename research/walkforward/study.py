@@ -17,13 +17,14 @@ from catalog.sample import describe
 from node.config import NodeConfig, format_time, load_config
 from node.report import write_file
 from research.trials import code_version, config_hash, record, summarise
-from research.walkforward import parallel
 from research.walkforward.combinatorial import Paths
 from research.walkforward.config import WalkForwardConfig, account_name
 from research.walkforward.folds import Coverage, Fold, covered, plan, share_tested
 from research.walkforward.outcome import Variant, plain, variant
 from research.walkforward.trial import FoldResult
+from research.walkforward.tried import SymbolTrials
 from research.walkforward.work import Prepared, Task, files_of, prepared_folder, result_file, run_task
+from research.workers import run as run_tasks
 from strategies.errors import ConfigError, DataError
 from strategies.params_file import load_params_file
 from strategies.yaml_config import FrozenConfig
@@ -71,10 +72,10 @@ class Plan(FrozenConfig, frozen=True):
 
 
 class Backend(FrozenConfig, frozen=True):
-    """Where the work is done: ``loky`` with so many processes, or ``dask`` at an address."""
+    """Where the work is done: ``joblib`` with so many processes, or ``dask`` at an address."""
 
     workers: int = 1
-    backend: str = "loky"
+    backend: str = "joblib"
     scheduler: str | None = None
 
 
@@ -86,6 +87,7 @@ class Study(FrozenConfig, frozen=True):
     variants: list[Variant]
     prepared: dict[str, list[Prepared]]
     paths: dict[str, list[Paths]] = msgspec.field(default_factory=dict)
+    tried: dict[str, list[SymbolTrials]] = msgspec.field(default_factory=dict)
 
 
 def make_plan(config: WalkForwardConfig, catalog: Path) -> Plan:
@@ -174,6 +176,7 @@ def run(
         write_file(folder / CONFIG, msgspec.json.format(msgspec.json.encode(planned), indent=1))
         stages = (
             ("choose and train", _prepare(planned, folder)),
+            ("examine what was tried", _tried(planned, folder)),
             ("test", _walks(planned, folder)),
             ("cross-validate", _combinatorial(planned, folder)),
         )
@@ -253,7 +256,12 @@ def collect(planned: Plan, folder: Path) -> Study:
         for t in _combinatorial(planned, folder)
         for f in files_of(t)
     }
-    return Study(folder=str(folder), plan=planned, variants=variants, prepared=prepared, paths=paths)
+    tried = {
+        account_name(t.symbols): msgspec.json.decode(f.read_bytes(), type=list[SymbolTrials])
+        for t in _tried(planned, folder)
+        for f in files_of(t)
+    }
+    return Study(folder=str(folder), plan=planned, variants=variants, prepared=prepared, paths=paths, tried=tried)
 
 
 def result_json(study: Study) -> bytes:
@@ -270,6 +278,7 @@ def result_json(study: Study) -> bytes:
             account_name(a.symbols): share_tested(a.folds, Coverage(*a.history)) for a in planned.accounts
         },
         "paths": msgspec.to_builtins(study.paths),
+        "tried": msgspec.to_builtins(study.tried),
         "prepared": msgspec.to_builtins(study.prepared),
         "variants": [plain(v) for v in study.variants],
     }
@@ -288,6 +297,13 @@ def _walks(planned: Plan, folder: Path) -> list[Task]:
             groups = [account.folds] if planned.config.capital == "compound" else [[f] for f in account.folds]
             tasks += [_task(planned, folder, "walk", account.symbols, gate, g) for g in groups]
     return tasks
+
+
+def _tried(planned: Plan, folder: Path) -> list[Task]:
+    """Return one task per account, where parameters were chosen among several."""
+    if planned.config.selection.method == "fixed":
+        return []
+    return [_task(planned, folder, "tried", a.symbols, "", a.folds) for a in planned.accounts]
 
 
 def _combinatorial(planned: Plan, folder: Path) -> list[Task]:
@@ -323,7 +339,7 @@ def _work(stage: str, tasks: list[Task], backend: Backend, told: Callable[[str, 
     files = [f for t in tasks for f in files_of(t)]
     open_tasks = [t for t in tasks if not all(f.is_file() for f in files_of(t))]
     told(stage, sum(f.is_file() for f in files), len(files))
-    results = parallel.run(
+    results = run_tasks(
         run_task, open_tasks, workers=backend.workers, backend=backend.backend, scheduler=backend.scheduler
     )
     for _ in results:
@@ -347,6 +363,10 @@ def _alone(folder: Path) -> Iterator[None]:
 def _record(planned: Plan, study: Study, final: Path, command: Sequence[str]) -> Any:
     tried = sum(c.tried for folds in study.prepared.values() for p in folds for c in p.choices.values())
     best = max(study.variants, key=lambda v: v.statistics.net_pnl)
+    # Sets were tried on training windows, variants on test windows: either is a look at these symbols.
+    sets = [t for found in study.tried.values() for t in found]
+    sharpe = summarise([v.statistics.sharpe for v in study.variants] + [s for t in sets for s in t.sharpes])
+    independent = len(study.variants) + sum(t.effective for t in sets)
     return record(
         "walkforward",
         command=command,
@@ -357,7 +377,7 @@ def _record(planned: Plan, study: Study, final: Path, command: Sequence[str]) ->
         if len(planned.accounts) == 1
         else config_hash([a.data_hash for a in planned.accounts]),
         trials=max(tried * len(planned.config.gates), len(study.variants)),
-        sharpe=summarise([v.statistics.sharpe for v in study.variants]),
+        sharpe=msgspec.structs.replace(sharpe, effective=independent),
         best={"account": best.account, "gate": best.gate, "net_pnl": best.statistics.net_pnl},
         seed=planned.config.seed,
         result=final / RESULT,

@@ -16,6 +16,7 @@ from research.walkforward.combinatorial import Paths
 from research.walkforward.comparison import REST, Window, compare, comparison_json
 from research.walkforward.outcome import FoldLine, Variant
 from research.walkforward.study import Study
+from research.walkforward.tried import SymbolTrials
 
 Pair = tuple[float, float] | None
 
@@ -84,6 +85,9 @@ def print_study(study: Study, folder: Path, out: TextIO) -> None:
     for v in study.variants:
         if len(study.variants) <= 3:
             console.print(folds_table(v))
+    for account, found in study.tried.items():
+        for tried in found:
+            console.print(tried_table(account, tried))
     if study.paths:
         console.print(paths_table(study.paths))
     windows = comparisons(study)
@@ -147,6 +151,18 @@ def folds_table(v: Variant) -> Table:
             f"{line.end_balance:,.2f}",
             short,
         )
+    return table
+
+
+def tried_table(account: str, tried: SymbolTrials) -> Table:
+    """Return the doubts on what was chosen among all sets tried in the training windows."""
+    days = f"{tried.days} days of training windows, {tried.start} to {tried.end}" if tried.days else "days not known"
+    title = f"{account}: {tried.symbol}: {tried.sets} sets tried ({tried.effective:.1f} independent) on {days}"
+    table = Table(title=title, title_justify="left")
+    for name in ("examined", "verdict", "reason", "figures"):
+        table.add_column(name, overflow="fold")
+    for d in tried.doubts:
+        table.add_row(d.name, {True: "stands", False: "FALLS", None: "unknown"}[d.passed], d.reason.value, d.detail)
     return table
 
 

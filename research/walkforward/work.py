@@ -13,7 +13,7 @@ from research.live_labels import label_of
 from research.walkforward.config import GateTraining, WalkForwardConfig, account_name
 from research.walkforward.folds import Fold
 from research.walkforward.gate import FoldModel, train_fold
-from research.walkforward.selection import Choice, Evaluator, choose, engine_scores
+from research.walkforward.selection import Choice, Evaluator, Tried, choose, engine_scores
 from research.walkforward.trial import FoldResult, run_fold, window_config
 from strategies.yaml_config import FrozenConfig
 
@@ -24,9 +24,9 @@ class Task(FrozenConfig, frozen=True):
 
     Attributes
     ----------
-    kind : {"prepare", "walk", "paths"}
-        Choose and train for one fold; run all test windows of a variant one after the other; cross-validate the choice
-        of parameters of an account, or the gate's model.
+    kind : {"prepare", "walk", "tried", "paths"}
+        Choose and train for one fold; run all test windows of a variant one after the other; examine all that an
+        account tried in its training windows; cross-validate its choice of parameters, or the gate's model.
     symbols, gate : list of str, str
         The account, and the mode it is walked with.
     folds : list of Fold
@@ -66,11 +66,18 @@ def result_file(folder: Path, symbols: list[str], gate: str, fold: Fold) -> Path
     return folder / account_name(symbols) / f"{gate}-{fold.index:02d}.json"
 
 
+def tried_file(home: Path, symbol: str) -> Path:
+    """Return where a fold's folder holds the sets tried for a symbol, and their scores."""
+    return home / f"sets-{symbol}.json"
+
+
 def files_of(task: Task) -> list[Path]:
     """Return the files a task leaves behind, in order."""
     folder = Path(task.folder)
     if task.kind == "prepare":
         return [prepared_folder(folder, task.symbols, f) / "prepared.json" for f in task.folds]
+    if task.kind == "tried":
+        return [folder / account_name(task.symbols) / "tried.json"]
     if task.kind == "paths":
         return [folder / f"combinatorial-{account_name(task.symbols) or 'gate'}.json"]
     return [result_file(folder, task.symbols, task.gate, f) for f in task.folds]
@@ -80,6 +87,8 @@ def run_task(task: Task) -> str:
     """Do a piece of work; finished folds are kept and not done again."""
     if task.kind == "prepare":
         prepare(task)
+    elif task.kind == "tried":
+        examine(task)
     elif task.kind == "paths":
         cross_validate(task)
     else:
@@ -96,7 +105,10 @@ def prepare(task: Task) -> None:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     evaluate = evaluator(task.config, home)
-    choices = {s: choose(task.config.selection, task.node, s, fold, evaluate) for s in task.symbols}
+    choices: dict[str, Choice] = {}
+    for symbol in task.symbols:
+        choices[symbol], tried = choose(task.config.selection, task.node, symbol, fold, evaluate)
+        write_file(tried_file(home, symbol), msgspec.json.encode(tried))
     params = home / "params.yaml"
     own = choices[task.symbols[0]].params
     # Symbols the gate learns from but the account does not trade are labelled with the first traded symbol's levels.
@@ -109,6 +121,34 @@ def prepare(task: Task) -> None:
         )
     done = Prepared(fold=fold, choices=choices, model=model)
     write_file(home / "prepared.json", msgspec.json.format(msgspec.json.encode(done), indent=1))
+
+
+def examine(task: Task) -> None:
+    """Store what every set tried in the training windows earned there, and what that says of the choices."""
+    from research.walkforward.tried import examine_tried  # noqa: PLC0415 - slow imports
+
+    (file,) = files_of(task)
+    if file.is_file():
+        return
+    homes = [prepared_folder(Path(task.folder), task.symbols, f) for f in task.folds]
+    done = [msgspec.json.decode((h / "prepared.json").read_bytes(), type=Prepared) for h in homes]
+    found = [
+        examine_tried(
+            task.node,
+            task.symbols,
+            symbol,
+            [(f.train_start, f.train_end) for f in task.folds],
+            [
+                (p.choices[symbol], msgspec.json.decode(tried_file(h, symbol).read_bytes(), type=Tried))
+                for p, h in zip(done, homes, strict=True)
+            ],
+            task.config.selection,
+            file.parent,
+            task.config.seed,
+        )
+        for symbol in task.symbols
+    ]
+    write_file(file, msgspec.json.encode(found))
 
 
 def cross_validate(task: Task) -> None:

@@ -114,16 +114,16 @@ def test_each_method_sees_the_training_window_only_and_finds_the_best(base, meth
     config = SelectionConfig(method=method, space=space, budget=40)
     (fold, *_) = plan(FoldsConfig(), HISTORY, STEP)
     market = Market()
-    choice = choose(config, base, "XRPUSDT", fold, market)
+    choice, tried = choose(config, base, "XRPUSDT", fold, market)
     assert market.windows == {(fold.train_start, fold.train_end)}
     assert choice.params["stop_atr"] == 2.0
     assert len({(s.stop_atr, s.target_atr) for s in market.asked}) == len(market.asked) == choice.tried <= 6
-    assert choice == choose(config, base, "XRPUSDT", fold, Market())
+    assert (choice, tried) == choose(config, base, "XRPUSDT", fold, Market())
 
 
 def test_too_few_trades_keep_the_files_own_parameters_and_say_so(base):
     config = SelectionConfig(method="grid", space={"stop_atr": [1.0, 2.0]}, min_trades=60)
-    choice = choose(config, base, "XRPUSDT", plan(FoldsConfig(), HISTORY, STEP)[0], Market(trades=59))
+    choice, _ = choose(config, base, "XRPUSDT", plan(FoldsConfig(), HISTORY, STEP)[0], Market(trades=59))
     assert (choice.params["stop_atr"], choice.eligible) == (1.25, 0)
     assert "60 trades" in choice.fallback
     assert "most: 59" in choice.fallback

@@ -20,16 +20,20 @@ from catalog.ingest import main as ingest
 from catalog.reader import load_bars, load_funding
 from node.backtest_run import run_backtest
 from node.config import load_config
+from research.doubt.__main__ import main as doubt
+from research.doubt.result import read_trial_returns
 from research.labels import LabelConfig
 from research.thresholds import ThresholdConfig
 from research.train_config import BoosterConfig
 from research.walkforward.config import FoldsConfig, GateTraining, SelectionConfig, load_walkforward
+from research.walkforward.folds import Coverage, plan
 from research.walkforward.outcome import joined
-from research.walkforward.selection import engine_scores
+from research.walkforward.selection import choose, engine_scores
 from research.walkforward.span import DAY_NS
 from research.walkforward.study import Backend, collect, make_plan, partial_folder, run
 from research.walkforward.sweeping import sweep_scores
 from research.walkforward.trial import END_OF_FOLD, FoldResult, run_fold, window_config
+from research.walkforward.tried import examine_tried, training_returns
 from research.walkforward.work import Prepared, Task, prepare
 from strategies.params_file import load_params
 
@@ -219,6 +223,64 @@ def test_what_a_fold_chose_is_stored_with_its_windows(done, planned):
         result = msgspec.json.decode((folder / "XRPUSDT" / f"off-{fold.index:02d}.json").read_bytes(), type=FoldResult)
         assert result.params["XRPUSDT"] == kept.choices["XRPUSDT"].params
         assert len(result.data_hash) == 64
+
+
+def test_all_that_was_tried_is_stored_and_examined(done, planned, capsys):
+    study, folder = done
+    (account,) = planned.accounts
+    (tried,) = study.tried["XRPUSDT"]
+    with np.load(folder / "XRPUSDT" / "trial_returns.npz") as content:
+        days, returns = content["days"], content["returns"]
+    trained = {d for f in account.folds for d in range(f.train_start // DAY_NS, -(-f.train_end // DAY_NS))}
+    assert set(days.tolist()) == trained
+    assert max(days) * DAY_NS < account.folds[-1].train_end <= account.folds[-1].test_start
+    assert returns.shape == (len(trained), 2) == (tried.days, tried.sets)
+    # Where windows overlap the later one counts: its account began anew.
+    last = account.folds[-1]
+    sets = [
+        msgspec.structs.replace(load_params(Path(planned.node.strategy.file), "XRPUSDT"), target_atr=t)
+        for t in (2.0, 3.0)
+    ]
+    _, alone = training_returns(planned.node, "XRPUSDT", [(last.train_start, last.train_end)], sets)
+    assert np.array_equal(returns[-len(alone) :], alone)
+    assert np.abs(returns).sum(axis=0).min() > 0
+    assert [d.name for d in tried.doubts] == [
+        "probability of backtest overfitting", "reality check", "parameter stability"
+    ]  # fmt: skip
+    assert {d.reason for d in tried.doubts} == {"too_few"}, "two sets say nothing"
+    assert [(m.parameter, m.value, m.sets) for m in tried.parameters] == [
+        ("target_atr", t, len(account.folds)) for t in (2.0, 3.0)
+    ]
+    assert doubt([str(folder)]) in (0, 1)
+    assert capsys.readouterr().out.count("probability of backtest") == 1, "once per account, not once per gate"
+
+
+def test_the_best_of_many_worthless_sets_is_named_in_the_walk_forward(planned, tmp_path):
+    """Plant: 60 sets on a market without anything to find; the choice and what it stands on are examined by name."""
+    selection = SelectionConfig(
+        method="grid",
+        min_trades=3,
+        space={"target_atr": [1.0, 2.0, 3.0, 4.0], "stop_atr": [0.5, 1.0, 1.5], "adx_threshold": [0.0, 10, 15, 20, 25]},
+    )
+    shape = FoldsConfig(train="30d", test="16d", embargo_bars=0)
+    folds = plan(shape, Coverage(*planned.accounts[0].history), 900 * 10**9, trains=True)
+    chosen = [choose(selection, planned.node, "XRPUSDT", f, sweep_scores) for f in folds]
+    windows = [(f.train_start, f.train_end) for f in folds]
+    found = examine_tried(planned.node, ["XRPUSDT"], "XRPUSDT", windows, chosen, selection, tmp_path, 7)
+    verdicts = {d.name: d for d in found.doubts}
+    assert (found.sets, found.note) == (60, "")
+    assert 1.0 <= found.effective < 60
+    assert verdicts["reality check"].reason == "not_better_than_none"
+    for name in ("probability of backtest overfitting", "parameter stability"):
+        assert verdicts[name].passed is not None, verdicts[name].detail
+    assert len(verdicts["parameter stability"].figures["folds"]) == len(folds)
+    read = read_trial_returns(tmp_path / "trial_returns.npz")
+    assert read.shape == (found.days, 60)
+    refused = msgspec.structs.replace(planned.node, gate=msgspec.structs.replace(planned.node.gate, mode="shadow"))
+    found = examine_tried(refused, ["XRPUSDT"], "XRPUSDT", windows, chosen, selection, tmp_path / "none", 7)
+    assert [d.reason for d in found.doubts[:2]] == ["unavailable"] * 2
+    assert "gate" in found.note
+    assert not (tmp_path / "none").exists()
 
 
 def cut_catalog(source, target, end_ns):

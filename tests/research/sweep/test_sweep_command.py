@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from research.doubt.__main__ import main as doubt
 from research.sweep import check
 from research.sweep.__main__ import main
 from research.sweep.config import RandomMethod, Range, SweepConfig, Windows, load_sweep_config, parameter_sets
@@ -17,8 +18,9 @@ from research.sweep.market import prepare
 from research.sweep.ranking import order
 from research.sweep.simulate import simulate, simulate_many
 from research.sweep.windows import DAY_NS, plan
-from research.sweep.work import Piece, do, encode, run_pieces
+from research.sweep.work import Piece, do, encode
 from research.trials import read
+from research.workers import run
 from strategies.errors import ConfigError, DataError
 from strategies.kernel.params import CompositeParams
 from tests.research.sweep.sweep_kit import DAY, ROOT, on
@@ -64,6 +66,17 @@ def test_a_sweep_is_ranked_checked_by_the_engine_and_recorded(files, tmp_path, c
     (entry,) = read(tmp_path / "trials.jsonl")
     assert (entry.kind, entry.trials, entry.digest) == ("sweep", 16, symbol["ledger"])
     assert np.load(tmp_path / "out" / "trial_returns.npz")["returns"].shape == (36, 16)
+    verdicts = {d["name"]: d for d in symbol["doubts"]}
+    assert verdicts["parameter stability"]["passed"] is not None
+    assert verdicts["parameter stability"]["figures"]["folds"][0]["neighbours"] == 15
+    assert verdicts["reality check"]["reason"] == "too_few", "36 days are too few"
+    assert verdicts["deflated Sharpe"]["figures"]["trials"] == pytest.approx(entry.sharpe.effective)
+    assert [(m["parameter"], m["sets"]) for m in symbol["parameters"]] == [(n, 8) for n in SPACE for _ in range(2)]
+    page = (tmp_path / "out" / "report.html").read_text()
+    for text in ("Parameter stability map", "parameter stability", "chosen in training, tested after", entry.digest):
+        assert text in page
+    assert doubt([str(tmp_path / "out"), "--ledger", str(tmp_path / "trials.jsonl")]) == 1
+    assert "XRPUSDT: parameter stability" in capsys.readouterr().out
 
 
 def test_a_trade_the_engine_does_not_make_fails_the_sweep(files, monkeypatch, capsys):
@@ -82,6 +95,7 @@ def test_a_trade_the_engine_does_not_make_fails_the_sweep(files, monkeypatch, ca
     assert "exit price" in error
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")
 def test_optuna_goes_on_with_its_study_and_prunes(files, tmp_path):
     method = {"by": "optuna", "sets": 6, "seed": 3, "study": str(tmp_path / "study.sqlite")}
     space = {"stop_atr": {"low": 0.5, "high": 3.0}, "target_atr": {"low": 1, "high": 6, "step": 0.5}}
@@ -195,7 +209,7 @@ def test_a_cluster_whose_worker_is_killed_loses_nothing(base, generated):
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         victim = next(iter(cluster.workers.values())).pid
         results = []
-        for done in run_pieces(_slow, pieces, backend="dask", scheduler=cluster.scheduler_address):
+        for done in run(_slow, pieces, backend="dask", scheduler=cluster.scheduler_address):
             if not results:
                 os.kill(victim, signal.SIGKILL)
             results.append(done)
@@ -204,12 +218,7 @@ def test_a_cluster_whose_worker_is_killed_loses_nothing(base, generated):
 
 def test_processes_of_this_machine_give_the_same(base, generated):
     pieces = _pieces(base, generated)[:4]
-    _equal(list(run_pieces(do, pieces, workers=2)), [do(piece) for piece in pieces])
-
-
-def test_a_cluster_that_does_not_answer_is_named(base, generated):
-    with pytest.raises(ConfigError, match="--scheduler"):
-        next(run_pieces(do, _pieces(base, generated), backend="dask"))
+    _equal(list(run(do, pieces, workers=2)), [do(piece) for piece in pieces])
 
 
 def test_the_configuration_that_ships_is_the_ancestors_grid():

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from research.walkforward import parallel
+from research import workers as parallel
+from strategies.errors import ConfigError
 
 
 def squared(value):
@@ -16,13 +17,20 @@ def squared(value):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_all_results_come_back_from_this_machine(workers):
-    found = parallel.run(squared, list(range(20)), workers=workers, backend="loky")
+    found = parallel.run(squared, list(range(20)), workers=workers, backend="joblib")
     assert sorted(found) == [v * v for v in range(20)]
 
 
 def test_an_error_of_a_worker_is_ours():
     with pytest.raises(ZeroDivisionError):
-        list(parallel.run(lambda v: 1 // v, [1, 0], workers=2, backend="loky"))
+        list(parallel.run(lambda v: 1 // v, [1, 0], workers=2, backend="joblib"))
+
+
+@pytest.mark.parametrize("scheduler", [None, "tcp://127.0.0.1:9"])
+def test_a_cluster_that_does_not_answer_is_named(scheduler, monkeypatch):
+    monkeypatch.setattr(parallel, "_SECONDS", "1s")
+    with pytest.raises(ConfigError, match="--scheduler"):
+        next(parallel.run(squared, [1, 2], backend="dask", scheduler=scheduler))
 
 
 def test_a_dask_worker_killed_in_the_middle_loses_no_work(tmp_path):
