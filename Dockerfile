@@ -16,12 +16,13 @@ RUN python -m pip install --no-cache-dir --require-hashes --only-binary :all: -r
 COPY strategies strategies
 COPY actors actors
 COPY catalog catalog
+COPY trials trials
 COPY research research
 COPY node node
 COPY config config
 
 # Nobody may write bytecode later, so it is made here: a start takes a third of the time.
-RUN python -m compileall -q strategies actors catalog research node
+RUN python -m compileall -q strategies actors catalog trials research node
 
 # The code stays root's: a node cannot change what it runs. Only var/ and the compiler's cache can be written.
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp argonaut \

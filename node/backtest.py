@@ -2,7 +2,8 @@
 ``python -m node.backtest``: run a configuration over the catalog through Nautilus's BacktestNode.
 
 The result carries everything needed to repeat it: the full configuration, the hash of the data, every trade with the
-verdicts that let it through, and equity with unrealised profit. Errors raise; nothing is swallowed.
+verdicts that let it through, and equity with unrealised profit. Errors raise; nothing is swallowed. A run by hand is a
+trial like any other: it is a line of the trial ledger before anything of it is shown.
 """
 
 import argparse
@@ -27,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--start", metavar="DATE", help="first bar that may trade, UTC (default: the configuration's)")
     p.add_argument("--end", metavar="DATE", help="end of the run, UTC, excluded (default: the configuration's)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the complete result to FILE")
+    p.add_argument("--ledger", type=Path, metavar="FILE", help="trial ledger ($ARGONAUT_TRIALS)")
     p.add_argument("--quiet", action="store_true", help="print no tables")
     return p
 
@@ -39,10 +41,21 @@ def main(argv: list[str] | None = None) -> int:
     config = with_options(load_config(args.config), args.catalog, args.start, args.end)
     from node.backtest_run import run_backtest  # noqa: PLC0415
     from node.report import print_result, write_json  # noqa: PLC0415
+    from trials import ready, record_backtest  # noqa: PLC0415
 
+    ready(args.ledger)
     result: BacktestResult = run_backtest(config)
+    entry = record_backtest(
+        config=result.config,
+        strategy_params=result.strategy_params,
+        data_hash=result.data_hash,
+        sharpe=result.statistics.sharpe,
+        command=["node.backtest", *(sys.argv[1:] if argv is None else argv)],
+        result=args.json,
+        ledger=args.ledger,
+    )
     if args.json is not None:
-        write_json(result, args.json)
+        write_json(result, args.json, trial=entry.digest)
     if not args.quiet:
         print_result(result, sys.stdout)
     return 0

@@ -62,9 +62,9 @@ def result_to_plain(result: "BacktestResult") -> dict[str, Any]:
     return plain
 
 
-def write_json(result: "BacktestResult", path: Path) -> None:
+def write_json(result: "BacktestResult", path: Path, *, trial: str | None = None) -> None:
     """
-    Write a result beside `path` and rename it into place.
+    Write a result beside `path` and rename it into place; `trial` is the hash of its line in the trial ledger.
 
     Raises
     ------
@@ -72,7 +72,8 @@ def write_json(result: "BacktestResult", path: Path) -> None:
         Fatal: the file cannot be written.
 
     """
-    write_file(path, msgspec.json.format(msgspec.json.encode(result_to_plain(result)), indent=1))
+    plain = result_to_plain(result) | ({} if trial is None else {"trial": trial})
+    write_file(path, msgspec.json.format(msgspec.json.encode(plain), indent=1))
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -127,9 +127,11 @@ def by_blocker(found: "Sequence[Counterfactual]") -> dict[str, dict[str, float]]
     return {name: {"signals": len(r), "net_r": sum(r) / len(r)} for name, r in sorted(groups.items())}
 
 
-def compare_gate(config: "NodeConfig", seed: int) -> dict[str, Any]:
+def compare_gate(
+    config: "NodeConfig", seed: int, command: "Sequence[str]" = (), ledger: Path | None = None
+) -> dict[str, Any]:
     """
-    Return both runs side by side, as plain data.
+    Return both runs side by side, as plain data; they are two trials of the ledger.
 
     Raises
     ------
@@ -143,6 +145,9 @@ def compare_gate(config: "NodeConfig", seed: int) -> dict[str, Any]:
     from node.backtest_run import run_backtest  # noqa: PLC0415 - as above
     from research.doubt.bootstrap import paired  # noqa: PLC0415 - as above
     from research.promotion.evidence import effect  # noqa: PLC0415 - as above
+    from trials import bare, ready, record, summarise  # noqa: PLC0415 - as above
+
+    ready(ledger)
 
     def run(mode: str) -> Any:
         return run_backtest(msgspec.structs.replace(config, gate=msgspec.structs.replace(config.gate, mode=mode)))
@@ -160,7 +165,21 @@ def compare_gate(config: "NodeConfig", seed: int) -> dict[str, Any]:
     on_equity = None
     if days >= 10:
         on_equity = paired(returns[0][:days], returns[1][:days], seed=seed)
+    entry = record(
+        "study",
+        command=["research.gate_effect", *command],
+        symbols=config.symbols,
+        interval=config.interval,
+        config=[bare(config), on.strategy_params],
+        data_hash=on.data_hash,
+        trials=2,
+        sharpe=summarise([off.statistics.sharpe, on.statistics.sharpe]),
+        best={"gate": "enforce" if on.final_equity > off.final_equity else "off"},
+        seed=seed,
+        ledger=ledger,
+    )
     return {
+        "trial": entry.digest,
         "window": [on.start, on.end],
         "data": {"source": on.data_source, "synthetic": on.synthetic, "sha256": on.data_hash},
         "per_signal": per_signal.figures(),
@@ -182,6 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, required=True, help="node configuration with a gate and its model")
     parser.add_argument("--catalog", type=Path, help="catalog directory (default: the configuration's)")
     parser.add_argument("--seed", type=int, default=1, help="of the resampling (1)")
+    parser.add_argument("--ledger", type=Path, metavar="FILE", help="trial ledger ($ARGONAUT_TRIALS)")
     parser.add_argument("--json", type=Path, help="write everything, every signal included")
     given = parser.parse_args(arguments)
 
@@ -192,7 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
     config = load_config(given.config)
     if given.catalog is not None:
         config = msgspec.structs.replace(config, catalog=str(given.catalog))
-    found = compare_gate(config, given.seed)
+    found = compare_gate(config, given.seed, sys.argv[1:] if arguments is None else arguments, given.ledger)
     one = found["per_signal"]
     lines = [f"{'SYNTHETIC ' if found['data']['synthetic'] else ''}{found['window'][0]} to {found['window'][1]}"]
     lines += [f"gate {name:<8} {r['trades']:>5} trades  {r['net']:+.2f} USDT" for name, r in found["runs"].items()]

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import trials
 from actors.model_folder import format_time, parse_time
-from research import trials
-from research.trials import SharpeSummary
 from strategies.errors import DataError
+from trials import SharpeSummary
 
 _NO_RATIO = SharpeSummary(known=0, mean=None, variance=None, best=None, effective=1.0)
 
@@ -61,7 +61,7 @@ def consume(
 
     Parameters
     ----------
-    command, symbols, interval, config, data_hash : see :func:`research.trials.record`
+    command, symbols, interval, config, data_hash : see :func:`trials.record`
         Who looks at what.
     window : (start, end)
         UTC ns.

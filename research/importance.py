@@ -144,28 +144,47 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folds", type=int, default=4, help="test windows (4)")
     parser.add_argument("--seeds", type=int, default=3, help="models per window (3)")
     parser.add_argument("--ablation", action="store_true", help="fit again without each group of features")
+    parser.add_argument("--ledger", type=Path, metavar="FILE", help="trial ledger ($ARGONAUT_TRIALS)")
     given = parser.parse_args(arguments)
 
-    from research.promotion.evidence import StudyConfig, run_study  # noqa: PLC0415 - `--help` first
+    from catalog.reader import data_hash  # noqa: PLC0415 - `--help` answers before these imports
+    from research.promotion.evidence import StudyConfig, run_study  # noqa: PLC0415 - as above
     from research.train_config import load_train_config, windows_of  # noqa: PLC0415 - as above
     from research.training import build_dataset  # noqa: PLC0415 - as above
     from strategies.params_file import load_params_file  # noqa: PLC0415 - as above
     from strategies.yaml_config import convert  # noqa: PLC0415 - as above
+    from trials import ready, record, summarise  # noqa: PLC0415 - as above
 
+    ready(given.ledger)
     config = load_train_config(given.config)
     study = convert({"folds": given.folds, "seeds": given.seeds}, StudyConfig, "options")
     windows, seed = windows_of(config), config.model.seed
     window = (windows.train[0], windows.threshold[1])
     data = build_dataset(config, load_params_file(Path(config.strategy)), given.catalog, windows, until=window[1])
     results = run_study(data, window, config.fit, study)
-    sys.stdout.write(_text("mean |SHAP| in log odds, unseen rows", shap_importance(data, results, seed)))
-    sys.stdout.write(_text("log loss lost by shuffling, unseen rows", permutation_importance(data, results, seed)))
+    parts = [
+        _text("mean |SHAP| in log odds, unseen rows", shap_importance(data, results, seed)),
+        _text("log loss lost by shuffling, unseen rows", permutation_importance(data, results, seed)),
+    ]
     dropped = {name: why for r in results for name, why in r.model.dropped.items()}
-    for name, why in sorted(dropped.items()):
-        sys.stdout.write(f"  {name:<26} left out: {why}\n")
+    parts += [f"  {name:<26} left out: {why}\n" for name, why in sorted(dropped.items())]
     if given.ablation:
         title = "log loss lost by fitting without, unseen rows"
-        sys.stdout.write(_text(title, ablation(data, window, config.fit, study, seed)))
+        parts.append(_text(title, ablation(data, window, config.fit, study, seed)))
+    tried = 1 + (len(GROUPS) if given.ablation else 0)
+    entry = record(
+        "study",
+        command=["research.importance", *(sys.argv[1:] if arguments is None else arguments)],
+        symbols=config.symbols,
+        interval=config.interval,
+        config=[config, study, given.ablation],
+        data_hash=data_hash(given.catalog, config.symbols, config.interval, *window),
+        trials=tried,
+        sharpe=summarise([], trials=tried),
+        seed=seed,
+        ledger=given.ledger,
+    )
+    sys.stdout.write("".join(parts) + f"ledger line {entry.digest[:12]}\n")
     return 0
 
 

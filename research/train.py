@@ -65,8 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     import msgspec  # noqa: PLC0415 - `--help` answers before these imports
 
+    import trials  # noqa: PLC0415 - as above
     from catalog.sample import describe  # noqa: PLC0415 - as above
-    from research import trials  # noqa: PLC0415 - as above
     from research.train_config import load_train_config  # noqa: PLC0415 - as above
     from research.training import publish, train  # noqa: PLC0415 - as above
 

@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     import msgspec  # noqa: PLC0415 - `--help` answers before these imports
     import yaml  # noqa: PLC0415 - as above
 
+    import trials  # noqa: PLC0415 - as above
     from catalog.reader import data_hash  # noqa: PLC0415 - as above
-    from research import trials  # noqa: PLC0415 - as above
     from research.train_config import load_train_config, windows_of  # noqa: PLC0415 - as above
     from research.training import build_dataset  # noqa: PLC0415 - as above
     from research.tuning import TuneConfig, study_path, tune  # noqa: PLC0415 - as above

@@ -14,3 +14,11 @@ sys.dont_write_bytecode = False
 def fresh_decimals():
     """Undo what a client library did to the decimal context: ccxt sets half-up rounding and leaves it so."""
     decimal.setcontext(decimal.Context())
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_trial_ledger(tmp_path_factory):
+    """Keep what tests try out of the ledger of real studies; commands started by tests inherit it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARGONAUT_TRIALS", str(tmp_path_factory.mktemp("trials") / "trials.jsonl"))
+        yield

@@ -14,7 +14,7 @@ from strategies.errors import ArgonautError, RuntimeVersionError
 from strategies.startup import NAUTILUS_VERSION, check_runtime, run_command
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("strategies", "actors", "catalog", "research", "node")
+ROOMS = ("strategies", "actors", "catalog", "trials", "research", "node")
 SLOW_IMPORTS = {
     "aiohttp", "alembic", "lightgbm", "nautilus_trader", "numba", "numpy", "onnx", "onnxruntime", "pandas", "pyarrow",
     "scipy", "sklearn", "sqlalchemy",

@@ -12,7 +12,7 @@ import pytest
 from node.config import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("strategies", "actors", "catalog", "research", "node")
+ROOMS = ("strategies", "actors", "catalog", "trials", "research", "node")
 
 
 def instructions():

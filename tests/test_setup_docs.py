@@ -83,7 +83,7 @@ def test_make_help_explains_every_target():
 def test_every_command_is_in_the_readme():
     ending = re.compile(r'^if __name__ == "__main__":\n    run_command\(', re.MULTILINE)
     written = {command for command, _ in command_lines(text_of("README.md"))}
-    for room in ("strategies", "actors", "catalog", "research", "node"):
+    for room in ("strategies", "actors", "catalog", "trials", "research", "node"):
         for path in (ROOT / room).rglob("*.py"):
             if ending.search(path.read_text(encoding="utf-8")):
                 name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from strategies.startup import NAUTILUS_VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("strategies", "actors", "catalog", "research", "node")
+ROOMS = ("strategies", "actors", "catalog", "trials", "research", "node")
 LOCKS = ("dev.lock", "runtime.lock")
 
 # Declared although no module imports them.

@@ -52,8 +52,9 @@ def main(argv: list[str] | None = None) -> int:
     from node.backtest_run import resolve_window, run_backtest  # noqa: PLC0415
     from node.report import write_file  # noqa: PLC0415
     from research.compare.ranking import compare  # noqa: PLC0415
-    from research.trials import record, summarise  # noqa: PLC0415
+    from trials import bare, ready, record, summarise  # noqa: PLC0415
 
+    ready(args.ledger)
     results = []
     for symbol in symbols:
         one = msgspec.structs.replace(config, symbols=(symbol,))
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         command=sys.argv,
         symbols=symbols,
         interval=config.interval,
-        config=[msgspec.structs.replace(config, symbols=symbols), [r.strategy_params for _, r in results]],
+        config=[bare(msgspec.structs.replace(config, symbols=symbols)), [r.strategy_params for _, r in results]],
         data_hash=data_hash(Path(config.catalog), everything, config.interval, window.data_start_ns, window.end_ns),
         trials=len(symbols),
         sharpe=summarise([r.statistics.sharpe for _, r in results]),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from strategies.startup import run_command
 
 if TYPE_CHECKING:
+    from research.doubt.result import Run
     from research.doubt.verdict import Doubt
 
 
@@ -70,10 +71,31 @@ def main(argv: list[str] | None = None) -> int:
     if not runs:
         raise ConfigError(f"{args.result}: holds no variant")
     run = next(iter(runs.values()))
+    _record(args, runs)
     facts = {"result": str(run.source), "data_hash": run.data_hash, "seed": args.seed, "synthetic": run.synthetic}
     if run.synthetic:
         sys.stdout.write("SYNTHETIC data: no figure says anything about a market\n")
     return conclude(doubts, args.json, sys.stdout, facts)
+
+
+def _record(args: argparse.Namespace, runs: "dict[str, Run]") -> None:
+    """Note in the ledger that the result was looked at; nothing was tried that could have been chosen."""
+    from trials import record, summarise  # noqa: PLC0415 - keeps --help fast
+
+    run = next(iter(runs.values()))
+    record(
+        "examination",
+        command=["research.doubt", *sys.argv[1:]],
+        symbols=sorted({s for r in runs.values() for s in r.symbols}),
+        interval=run.interval,
+        config=[run.config, args.seed, args.reps, args.rerun],
+        data_hash=run.data_hash,
+        trials=0,
+        sharpe=summarise([]),
+        seed=args.seed,
+        result=run.source,
+        ledger=args.ledger,
+    )
 
 
 if __name__ == "__main__":

@@ -27,10 +27,10 @@ from research.doubt.regimes import daily_closes, examine_regimes, tercile_of, te
 from research.doubt.result import Ranked, Run
 from research.doubt.sharpe import examine_sharpe
 from research.doubt.verdict import Doubt, Reason, falls, stands, unknown
-from research.trials import effective_trials
 from strategies.errors import ArgonautError, DataError
 from strategies.kernel.columns import COLUMNS
 from strategies.kernel.composite import run_batch
+from trials import effective_trials
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -113,7 +113,7 @@ def _deflated(run: Run, options: Options) -> list[Doubt]:
         why = "the trial ledger holds no run on these symbols: nobody knows how many were tried"
         doubts[-1] = unknown(doubts[-1].name, Reason.UNAVAILABLE, why)
     elif effort.runs == 0 and run.trial_returns is not None:
-        from research.trials import effective_number  # noqa: PLC0415 - only where the ledger knows nothing
+        from trials import effective_number  # noqa: PLC0415 - only where the ledger knows nothing
 
         matrix = run.trial_returns
         spread = matrix.std(axis=0, ddof=1)

@@ -99,7 +99,7 @@ def examine_sharpe(returns: Floats, trials: float, variance: float) -> list[Doub
     returns : np.ndarray
         float64, daily returns of the chosen result, shape (days,).
     trials, variance : float
-        From :func:`research.trials.effective_trials` (`variance` per day). Where the variance of the trials is not
+        From :func:`trials.effective_trials` (`variance` per day). Where the variance of the trials is not
         known, the sampling variance of a ratio, ``1 / (days - 1)``, stands in: what worthless independent trials show.
 
     """

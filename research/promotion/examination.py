@@ -13,11 +13,11 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+import trials
 from actors.model_folder import ONNX, REFERENCE, LoadedModel, ModelFolderError, load_model, parse_time
 from actors.promotion import PROMOTION_FORMAT, Finding, Promotion
 from catalog.reader import coverage, data_hash
 from catalog.sample import describe as describe_sample
-from research import trials
 from research.dataset import Dataset
 from research.doubt.pipeline import examine_training
 from research.folds import rows_of
@@ -97,6 +97,19 @@ def examine(request: Request) -> Promotion:
     if held is not None:
         ledger, looked = _holdout(request, model, config, windows, held)
         findings += looked
+    trials.record(
+        "examination",
+        command=request.command,
+        symbols=config.symbols,
+        interval=config.interval,
+        config=[config, request.hurdles],
+        data_hash=manifest.data["sha256"],
+        trials=0,
+        sharpe=trials.summarise([]),
+        best={"model": model.fingerprint, "passed": all(f.passed for f in findings)},
+        result=request.folder,
+        ledger=request.ledger,
+    )
     return _verdict(
         findings,
         model.fingerprint,

@@ -9,11 +9,11 @@ from catalog.instruments import interval_ns
 from node.config import format_time, parse_time
 from research.report.choices import choice_sections
 from research.report.subject import Page, Run, Section, market
-from research.trials import effective_trials
 from research.walkforward.comparison import Window
 from research.walkforward.outcome import FoldLine, Variant, returns
 from research.walkforward.study import Study
 from research.walkforward.tables import path_row
+from trials import effective_trials
 
 
 def study_page(study: Study, windows: list[Window]) -> Page:

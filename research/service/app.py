@@ -13,8 +13,8 @@ from node.config import NodeConfig, format_time
 from research.service.guard import MAX_BODY
 from research.service.jobs import STATES, Job, Queue
 from research.service.request import RequestError, Roots, parse
-from research.trials import config_hash
 from strategies.errors import JournalError
+from trials import config_hash
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _BODY_SECONDS = 10.0

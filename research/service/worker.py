@@ -159,18 +159,15 @@ class Worker:
     def _record(self, job: "Taken", payload: str) -> str:
         import msgspec  # noqa: PLC0415 - keeps --help fast
 
-        from research.trials import record, summarise  # noqa: PLC0415
+        from trials import record_backtest  # noqa: PLC0415
 
         plain: dict[str, Any] = msgspec.json.decode(payload)
-        entry = record(
-            "backtest",
-            command=["research.service", job.id],
-            symbols=plain["config"]["symbols"],
-            interval=plain["config"]["interval"],
-            config=[plain["config"], plain["strategy_params"]],
+        entry = record_backtest(
+            config=plain["config"],
+            strategy_params=plain["strategy_params"],
             data_hash=plain["data_hash"],
-            trials=1,
-            sharpe=summarise([plain["statistics"]["sharpe"]]),
+            sharpe=plain["statistics"]["sharpe"],
+            command=["research.service", job.id],
             result=f"backtest_results/{job.id}",
             ledger=self._ledger,
         )

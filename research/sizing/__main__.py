@@ -21,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=42, metavar="N", help="seed of the paths (42)")
     p.add_argument("--paths", type=int, default=10_000, metavar="N", help="paths per level (10000)")
     p.add_argument("--trades", type=int, default=200, metavar="N", help="trades per path (200)")
+    p.add_argument("--ledger", type=Path, metavar="FILE", help="trial ledger ($ARGONAUT_TRIALS)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the study to FILE")
     return p
 
@@ -35,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     from research.sizing.ancestor import study  # noqa: PLC0415
     from research.sizing.blocks import block_study  # noqa: PLC0415
     from strategies.errors import ConfigError, DataError  # noqa: PLC0415
+    from trials import record, summarise  # noqa: PLC0415
 
     for name in ("paths", "trades"):
         if not 1 <= getattr(args, name) <= 100_000:
@@ -46,6 +48,20 @@ def main(argv: list[str] | None = None) -> int:
         one, two = study(multiples, **size), block_study(multiples, **size)
     except DataError as e:
         raise DataError(f"{run.source}: {e}") from None
+    record(
+        "examination",
+        command=["research.sizing", *sys.argv[1:]],
+        symbols=run.symbols,
+        interval=run.interval,
+        config=[run.config, size],
+        data_hash=run.data_hash,
+        trials=0,
+        sharpe=summarise([]),
+        best={"recommended": one.recommended},
+        seed=args.seed,
+        result=run.source,
+        ledger=args.ledger,
+    )
     _print(one, two, run.synthetic)
     if args.json is not None:
         plain: dict[str, Any] = {

@@ -99,7 +99,7 @@ def _finish(
     from research.sweep import results as files  # noqa: PLC0415
     from research.sweep.config import GridMethod  # noqa: PLC0415
     from research.sweep.doubts import examine_ranking, stability_map, sweep_page  # noqa: PLC0415
-    from research.trials import record, summarise  # noqa: PLC0415
+    from trials import record, summarise  # noqa: PLC0415
 
     sample = describe(Path(node.catalog))
     seed = None if isinstance(config.method, GridMethod) else config.method.seed

@@ -17,8 +17,8 @@ from research.sweep.config import SweepConfig
 from research.sweep.ranking import LOWER_IS_BETTER
 from research.sweep.results import rows_of, summary_of
 from research.sweep.study import SymbolResult
-from research.trials import effective_trials
 from strategies.kernel.params import CompositeParams
+from trials import effective_trials
 
 SEED = 7
 _SHOWN = 50

@@ -17,9 +17,9 @@ from research.sweep.market import Market
 from research.sweep.ranking import LOWER_IS_BETTER, total
 from research.sweep.simulate import Grid, simulate_many
 from research.sweep.windows import Plan
-from research.trials import config_hash
 from strategies.errors import ConfigError
 from strategies.kernel.params import CompositeParams
+from trials import config_hash
 
 _NO_FIGURE = -1e9
 _WHOLE = ("signal_threshold",)

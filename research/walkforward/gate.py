@@ -116,7 +116,7 @@ def train_fold(config: GateTraining, fold: Fold, catalog: Path, interval: str, *
 
 def digest_of(files: dict[str, str]) -> str:
     """Return one hash over the model's files; the folder's own fingerprint also covers the time it was written."""
-    from research.trials import config_hash  # noqa: PLC0415 - one use
+    from trials import config_hash  # noqa: PLC0415 - one use
 
     return config_hash(files)
 

@@ -16,7 +16,6 @@ from catalog.reader import data_hash
 from catalog.sample import describe
 from node.config import NodeConfig, format_time, load_config
 from node.report import write_file
-from research.trials import code_version, config_hash, record, summarise
 from research.walkforward.combinatorial import Paths
 from research.walkforward.config import WalkForwardConfig, account_name
 from research.walkforward.folds import Coverage, Fold, covered, plan, share_tested
@@ -28,6 +27,7 @@ from research.workers import run as run_tasks
 from strategies.errors import ConfigError, DataError
 from strategies.params_file import load_params_file
 from strategies.yaml_config import FrozenConfig
+from trials import code_version, config_hash, record, summarise
 
 RESULT, RUN, CONFIG = "result.json", "run.json", "config.json"
 

@@ -20,13 +20,13 @@ from node.report import write_file
 from research.doubt.overfit import examine_overfit, examine_superiority
 from research.doubt.stability import MapRow, examine_choices, parameter_map
 from research.doubt.verdict import Doubt, Reason, unknown
-from research.trials import effective_number
 from research.walkforward.config import SelectionConfig
 from research.walkforward.selection import Choice, Tried, figure
 from research.walkforward.span import DAY_NS
 from strategies.errors import ConfigError
 from strategies.kernel.params import CompositeParams
 from strategies.yaml_config import FrozenConfig, convert
+from trials import effective_number
 
 type Floats = npt.NDArray[np.float64]
 type Ints = npt.NDArray[np.int64]

@@ -43,14 +43,6 @@ def _write_market(path, seed, price, digits, edge=0.0):
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-@pytest.fixture(autouse=True, scope="session")
-def own_trial_ledger(tmp_path_factory):
-    """Keep what tests try out of the ledger of real studies; commands started by tests inherit it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ARGONAUT_TRIALS", str(tmp_path_factory.mktemp("trials") / "trials.jsonl"))
-        yield
-
-
 @pytest.fixture(name="market_catalog", scope="session")
 def market_catalog_fixture(tmp_path_factory):
     """Return a catalog with 70 days of three symbols and their funding, seeded; nothing to learn in it."""

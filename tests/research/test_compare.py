@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from research import trials
+import trials
 from research.compare.__main__ import main
 from research.compare.ranking import SymbolRun, compare, holm
 

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+import trials
 from node.backtest_run import run_backtest
 from node.config import DriftConfig
 from research.gate_effect import compare_gate, counterfactuals
@@ -25,8 +26,11 @@ def config_fixture(market_catalog, tmp_path):
     return msgspec.structs.replace(config, gate=msgspec.structs.replace(config.gate, model_dir=str(tmp_path / "model")))
 
 
-def test_both_runs_and_every_blocked_signal(config):
-    found = compare_gate(config, 3)
+def test_both_runs_and_every_blocked_signal(config, tmp_path):
+    found = compare_gate(config, 3, ledger=tmp_path / "trials.jsonl")
+    (entry,) = trials.read(tmp_path / "trials.jsonl")
+    assert (entry.kind, entry.trials, entry.sharpe.known, entry.digest) == ("study", 2, 2, found["trial"])
+    assert entry.data_hash == found["data"]["sha256"]
     assert found["runs"]["off"]["trades"] != found["runs"]["enforce"]["trades"] > 0
     blocked = found["by_blocker"]["ml:ml_below_threshold"]
     assert blocked["signals"] > 5

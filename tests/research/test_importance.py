@@ -1,11 +1,13 @@
 """Importance finds the planted feature; a group that carries it is missed when gone."""
 
+import json
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from research.importance import GROUPS, ablation, permutation_importance, shap_importance
+import trials
+from research.importance import GROUPS, ablation, main, permutation_importance, shap_importance
 from research.promotion.evidence import StudyConfig, run_study
 from research.train_config import windows_of
 from research.training import build_dataset
@@ -42,3 +44,14 @@ def test_without_the_group_that_carries_it_the_model_is_worse(setting):
 def test_every_feature_belongs_to_one_group():
     names = [name for group in GROUPS.values() for name in group]
     assert sorted(names) == sorted(MODEL_FEATURES)
+
+
+def test_the_command_records_what_it_tried(edge_catalog, train_config, tmp_path, capsys):
+    plain = {k: v for k, v in msgspec.to_builtins(train_config).items() if v is not None}
+    (tmp_path / "train.yaml").write_text(json.dumps(plain | {"min_signals": 50}))
+    options = ["--config", str(tmp_path / "train.yaml"), "--catalog", str(edge_catalog), "--folds", "2", "--seeds", "1"]
+    assert main([*options, "--ledger", str(tmp_path / "trials.jsonl")]) == 0
+    assert "funding_rate" in (printed := capsys.readouterr().out)
+    (entry,) = trials.read(tmp_path / "trials.jsonl")
+    assert (entry.kind, entry.trials, entry.symbols) == ("study", 1, train_config.symbols)
+    assert entry.digest[:12] in printed

@@ -16,9 +16,9 @@ from research.promotion.conditions import Condition, Hurdles
 from research.promotion.evidence import effect
 from research.promotion.examination import Request, examine
 from research.training import publish, sha256, train
-from research.trials import read
 from strategies.errors import DataError
 from strategies.kernel.columns import FEATURE_SCHEMA
+from trials import read
 
 HURDLES = """\
 study: {folds: 3, seeds: 2}
@@ -85,7 +85,8 @@ def test_a_model_that_finds_a_planted_edge_is_promoted_once_on_its_holdout(place
     assert figures[Condition.HOLDOUT_EFFECT]["lift_95"][0] > 0
     assert figures[Condition.PARITY]["real_rows"] >= 10_000
     assert len(figures[Condition.STABLE_SEEDS]["parts"]) == 2
-    (entry,) = read()
+    entry, examined = read()
+    assert (examined.kind, examined.trials, examined.best["passed"]) == ("examination", 0, True)
     assert entry.digest == verdict.ledger
     assert entry.best["holdout"]["model"] == model.fingerprint
 
@@ -93,7 +94,7 @@ def test_a_model_that_finds_a_planted_edge_is_promoted_once_on_its_holdout(place
         _promote(folder, edge_catalog, "--allow-synthetic")
     assert _promote(folder, edge_catalog, "--allow-synthetic", "--again") == 0
     assert "look 2 at this window" in capsys.readouterr().out
-    assert len(read()) == 2
+    assert sum("holdout" in e.best for e in read()) == 2
 
 
 def test_noise_is_not_promoted_and_its_holdout_stays_unseen(place, config, market_catalog, capsys):
@@ -102,7 +103,7 @@ def test_noise_is_not_promoted_and_its_holdout_stays_unseen(place, config, marke
     failed = _failed(folder)
     assert {Condition.ORIGIN, Condition.FOLD_EFFECT} <= failed
     assert "not looked at" in capsys.readouterr().out
-    assert read() == []
+    assert [(e.kind, e.best["passed"]) for e in read()] == [("examination", False)]
     assert not (folder / "live").exists()
 
 

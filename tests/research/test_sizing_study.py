@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+import trials
 from research.sizing.__main__ import main
 from research.sizing.ancestor import Observed, draw, kelly, observe, ranges_of, study
 from research.sizing.blocks import block_study, longest_runs, resampled
@@ -124,7 +125,9 @@ def test_the_command(tmp_path, capsys):
     result = {"config": {"symbols": ["XRPUSDT"]}, "trades": trades, "daily_equity": [], "start": "2025-05-01"}
     (tmp_path / "r.json").write_text(json.dumps(result))
     out = tmp_path / "s.json"
-    assert main([str(tmp_path / "r.json"), "--paths", "500", "--json", str(out)]) == 0
+    ledger = tmp_path / "trials.jsonl"
+    assert main([str(tmp_path / "r.json"), "--paths", "500", "--json", str(out), "--ledger", str(ledger)]) == 0
+    assert [(e.kind, e.trials) for e in trials.read(ledger)] == [("examination", 0)]
     found = json.loads(out.read_text())
     assert found["ancestor"]["observed"]["win"] == pytest.approx(4.0)
     assert len(found["blocks"]["levels"]) == len(RISKS)

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from research import trials
-from research.trials.__main__ import main
+import trials
+from node.backtest import main as backtest
+from research.trials import main
 from strategies.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,10 +122,59 @@ class TestLedger:
             add(tmp_path / "file" / "trials.jsonl")
 
 
+class TestCommands:
+    """Whoever evaluates leaves a line; examinations try nothing."""
+
+    def test_a_backtest_by_hand_is_a_trial_and_counts_once(self, market_catalog, ledger, tmp_path):
+        (tmp_path / "params.yaml").write_text("{signal_threshold: 2, adx_threshold: 15.0}\n")
+        (tmp_path / "node.yaml").write_text(
+            "symbols: [XRPUSDT]\nstrategy: {file: params.yaml, warmup_bars: 60, history_bars: 100}\n"
+            f"catalog: {market_catalog}\n"
+        )
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.symlink_to(market_catalog)
+        days = ["--start", "2025-05-10", "--end", "2025-05-14", "--quiet", "--ledger", str(ledger)]
+        out = tmp_path / "result.json"
+        assert backtest(["--config", str(tmp_path / "node.yaml"), *days, "--json", str(out)]) == 0
+        (entry,) = trials.read(ledger)
+        stored = json.loads(out.read_text())
+        assert (entry.kind, entry.trials, entry.result) == ("backtest", 1, str(out))
+        assert (entry.digest, entry.data_hash) == (stored["trial"], stored["data_hash"])
+        assert (entry.code.files, entry.sharpe.best) == (trials.code_version().files, stored["statistics"]["sharpe"])
+        assert backtest(["--config", str(tmp_path / "node.yaml"), *days, "--catalog", str(elsewhere)]) == 0
+        # The service records the same run from the JSON.
+        again = trials.record_backtest(
+            config=stored["config"], strategy_params=stored["strategy_params"], data_hash=stored["data_hash"],
+            sharpe=None, command=["service"], ledger=ledger,
+        )  # fmt: skip
+        assert {e.config_hash for e in trials.read(ledger)} == {again.config_hash}
+        assert trials.effective_trials(symbols=["XRPUSDT"], ledger=ledger).trials == 1
+        (tmp_path / "params.yaml").write_text("{signal_threshold: 1, adx_threshold: 15.0}\n")
+        assert backtest(["--config", str(tmp_path / "node.yaml"), *days]) == 0
+        assert trials.effective_trials(symbols=["XRPUSDT"], ledger=ledger).trials == 2
+
+    def test_what_could_not_be_recorded_is_not_run(self, tmp_path):
+        (tmp_path / "file").write_text("in the way")
+        began = ["--config", str(ROOT / "config" / "backtest.yaml"), "--ledger", str(tmp_path / "file" / "t.jsonl")]
+        with pytest.raises(DataError, match="ledger cannot be written"):
+            backtest(began)
+
+    def test_an_examination_holds_no_trial(self, ledger):
+        settings = {
+            "command": ["x"], "symbols": ["XRPUSDT"], "interval": "15m", "config": "c", "data_hash": "d",
+            "sharpe": trials.summarise([]), "ledger": ledger,
+        }  # fmt: skip
+        trials.record("examination", trials=0, **settings)
+        assert trials.effective_trials(ledger=ledger) == (0.0, pytest.approx(math.nan, nan_ok=True), 0, 0)
+        for kind, count in (("examination", 1), ("backtest", 0)):
+            with pytest.raises(ValueError, match="at least one set"):
+                trials.record(kind, trials=count, **settings)
+
+
 WRITER = """
 import sys
 from pathlib import Path
-from research import trials
+import trials
 for i in range(int(sys.argv[2])):
     e = trials.record("study", command=["w"], symbols=["X"], interval="1m", config={"i": i}, data_hash="d", trials=1,
                       sharpe=trials.summarise([0.1]), ledger=Path(sys.argv[1]))

@@ -10,11 +10,11 @@ import yaml
 
 from research.train_config import BoosterConfig, windows_of
 from research.training import build_dataset
-from research.trials import read
 from research.tune import main
 from research.tuning import SpaceConfig, TuneConfig, suggest, tune
 from strategies.errors import ConfigError
 from strategies.params_file import load_params_file
+from trials import read
 
 SEARCH = TuneConfig(trials=6, folds=2, max_trees=60, patience=10, warmup_trials=3)
 

@@ -6,10 +6,10 @@ import msgspec
 import numpy as np
 import pytest
 
+import trials
 from node.backtest_run import run_backtest
 from node.config import load_config
 from node.report import write_json
-from research import trials
 from research.doubt.__main__ import main
 from research.doubt.result import read_run
 from strategies.errors import ConfigError, DataError

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from research import trials
+import trials
 from research.doubt.sharpe import (
     Moments,
     deflated_sharpe,

@@ -8,10 +8,10 @@ import socket
 import httpx
 import pytest
 
+import trials
 from node.backtest_run import run_backtest
 from node.config import load_config
 from node.report import result_to_plain
-from research import trials
 from tests.research.service.conftest import TOKEN, eventually
 
 LONG = {

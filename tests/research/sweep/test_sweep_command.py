@@ -19,11 +19,11 @@ from research.sweep.ranking import order
 from research.sweep.simulate import simulate, simulate_many
 from research.sweep.windows import DAY_NS, plan
 from research.sweep.work import Piece, do, encode
-from research.trials import read
 from research.workers import run
 from strategies.errors import ConfigError, DataError
 from strategies.kernel.params import CompositeParams
 from tests.research.sweep.sweep_kit import DAY, ROOT, on
+from trials import read
 
 START = 20_179 * DAY
 SPACE = {"stop_atr": [1.0, 2.0], "target_atr": [1.0, 3.0], "signal_threshold": [2.0, 3.0], "adx_threshold": [0.0, 20.0]}

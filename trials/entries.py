@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from strategies.yaml_config import FrozenConfig
 
-Kind = Literal["sweep", "walkforward", "train", "backtest", "study"]
+Kind = Literal["sweep", "walkforward", "train", "backtest", "study", "examination"]
+"""An examination (doubt, sizing) looks at a result again and tries nothing: it holds no trials."""
 
 
 class SharpeSummary(FrozenConfig, frozen=True):
@@ -68,7 +69,7 @@ class Entry(FrozenConfig, frozen=True):
     code : Code
         What code ran.
     trials : int
-        Sets of parameters (or models) that were tried.
+        Sets of parameters (or models) that were tried; 0 for an examination only.
     sharpe : SharpeSummary
         Of those trials.
     best : dict

@@ -1,18 +1,20 @@
 """
 The trial ledger: every study ever run, so that a good figure can be judged by how many were tried before it.
 
-One JSON line per run, chained by SHA-256, appended and flushed under a lock (:mod:`research.trials.ledger`);
-:mod:`research.trials.effort` counts what was tried on a symbol or on a set of data, for the deflated Sharpe ratio.
+One JSON line per run, chained by SHA-256, appended and flushed under a lock (:mod:`trials.ledger`);
+:mod:`trials.effort` counts what was tried on a symbol or on a set of data, for the deflated Sharpe ratio.
 """
 
-from research.trials.effort import Effort, effective_number, effective_trials, summarise
-from research.trials.entries import Code, Entry, Kind, SharpeSummary, Verification
-from research.trials.ledger import (
+from trials.backtests import bare, record_backtest
+from trials.effort import Effort, effective_number, effective_trials, summarise
+from trials.entries import Code, Entry, Kind, SharpeSummary, Verification
+from trials.ledger import (
     LEDGER_VARIABLE,
     code_version,
     config_hash,
     ledger_path,
     read,
+    ready,
     record,
     verify,
 )
@@ -25,13 +27,16 @@ __all__ = [
     "Kind",
     "SharpeSummary",
     "Verification",
+    "bare",
     "code_version",
     "config_hash",
     "effective_number",
     "effective_trials",
     "ledger_path",
     "read",
+    "ready",
     "record",
+    "record_backtest",
     "summarise",
     "verify",
 ]

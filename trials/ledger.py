@@ -20,13 +20,13 @@ from typing import Any
 
 import msgspec
 
-from research.trials.entries import Code, Entry, Head, Kind, SharpeSummary, Verification
 from strategies.errors import DataError
+from trials.entries import Code, Entry, Head, Kind, SharpeSummary, Verification
 
 LEDGER_VARIABLE = "ARGONAUT_TRIALS"
 DEFAULT_LEDGER = Path("var/research/trials.jsonl")
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("actors", "catalog", "node", "research", "strategies")
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("actors", "catalog", "node", "research", "strategies", "trials")
 
 _NOTHING = "0" * 64
 _GIT_SECONDS = 20.0
@@ -88,9 +88,9 @@ def record(
     data_hash : str
         ``catalog.reader.data_hash``.
     trials : int
-        Sets tried in this run, at least 1.
+        Sets tried in this run, at least 1; an examination tries none.
     sharpe : SharpeSummary
-        From :func:`research.trials.summarise`.
+        From :func:`trials.summarise`.
     best : dict, optional
         What was chosen, plain data without NaN.
     seed : int, optional
@@ -106,11 +106,11 @@ def record(
         Propagate: the ledger cannot be written, or lines are missing at its end. A study that cannot be recorded must
         not report a figure.
     ValueError
-        Propagate: `trials` is below 1.
+        Propagate: `trials` is below 1, or an examination has some.
 
     """
-    if trials < 1:
-        raise ValueError(f"trials: {trials}: a run tries at least one set")
+    if (trials != 0) if kind == "examination" else (trials < 1):
+        raise ValueError(f"trials: {trials}: a run tries at least one set, an examination none")
     path = ledger_path(ledger)
     hashed = config if isinstance(config, str) and len(config) == 64 else config_hash(config)
     code = code_version()
@@ -141,6 +141,21 @@ def record(
         except OSError as e:
             raise _unwritable(path, e) from None
     return entry
+
+
+def ready(ledger: Path | None = None) -> None:
+    """
+    See that a line could be appended, before hours are spent on what could not be recorded.
+
+    Raises
+    ------
+    DataError
+        Fatal: the ledger cannot be written, or lines are missing at its end.
+
+    """
+    path = ledger_path(ledger)
+    with _locked(path) as handle:
+        _newest(path, handle)
 
 
 def read(ledger: Path | None = None) -> list[Entry]:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from research.trials.entries import Entry, SharpeSummary
-from research.trials.ledger import read
+from trials.entries import Entry, SharpeSummary
+from trials.ledger import read
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,7 +113,7 @@ def effective_trials(
         Runs on exactly these data. Trying on other months of a symbol and reporting on these is selection as well:
         leave it out unless you know that the other runs had no say.
     ledger : Path, optional
-        Ledger file; by default :func:`research.trials.ledger.ledger_path`.
+        Ledger file; by default :func:`trials.ledger.ledger_path`.
 
     Returns
     -------
@@ -128,6 +128,8 @@ def effective_trials(
     """
     seen: dict[tuple[object, ...], Entry] = {}
     for entry in read(ledger):
+        if entry.trials == 0:  # an examination tried nothing
+            continue
         if symbols is not None and not set(symbols) & set(entry.symbols):
             continue
         if data_hash is not None and entry.data_hash != data_hash:

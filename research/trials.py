@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 def _show(args: argparse.Namespace) -> int:
     import msgspec  # noqa: PLC0415 - keeps --help fast
 
-    from research.trials.ledger import read  # noqa: PLC0415
+    from trials.ledger import read  # noqa: PLC0415
 
     entries = read(args.ledger)[-args.last :] if args.last > 0 else []
     if args.json:
@@ -64,27 +64,27 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from research.trials.ledger import ledger_path, read, verify  # noqa: PLC0415 - keeps --help fast
+    from trials.ledger import ledger_path, read, verify  # noqa: PLC0415 - keeps --help fast
 
     found = verify(args.ledger)
     where = "" if found.line is None else f", line {found.line}"
     text = f"{ledger_path(args.ledger)}: {found.reason}{where}: {found.entries} runs"
-    print(text + (f"; {found.detail}" if found.detail else ""))
+    sys.stdout.write(text + (f"; {found.detail}" if found.detail else "") + "\n")
     if not found.passed:
         return 1
     if args.digest and args.digest not in {e.digest for e in read(args.ledger)}:
-        print(f"no run has the digest {args.digest}: the ledger is not the one the result was recorded in")
+        sys.stdout.write(f"no run has the digest {args.digest}: not the ledger the result was recorded in\n")
         return 1
     return 0
 
 
 def _effort(args: argparse.Namespace) -> int:
-    from research.trials.effort import effective_trials  # noqa: PLC0415 - keeps --help fast
+    from trials.effort import effective_trials  # noqa: PLC0415 - keeps --help fast
 
     effort = effective_trials(symbols=args.symbols, data_hash=args.data_hash, ledger=args.ledger)
-    print(
+    sys.stdout.write(
         f"{effort.trials:.1f} independent trials ({effort.counted} in {effort.runs} runs), "
-        f"variance of annual Sharpe ratios {effort.variance:.4f}"
+        f"variance of annual Sharpe ratios {effort.variance:.4f}\n"
     )
     return 0
 
