@@ -8,7 +8,8 @@ the entry's client order id, so they survive kill -9 (see ``strategies.order_ids
 Errors: a leg that is refused is retried *within its budget*; a stop that cannot be placed, or is refused because the
 market is already through it, closes the position at market (**fail closed**); a target that cannot be placed leaves the
 stop alone and is reported (**degraded**). What even so finds no hearing is tried again on a timer of wall time, ever
-less often, and on every bar (**defer**).
+less often, and on every bar (**defer**). An order refused because there is nothing to reduce waits for the venue's
+state (``strategies.read_back``).
 """
 
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from strategies.protection_plan import (
     plan_of_resting,
 )
 from strategies.protective_legs import ProtectiveLegs
+from strategies.read_back import nothing_to_reduce
 from strategies.stop_moves import StopMoves
 
 __all__ = ["THROUGH_MARKET", "ExitReason", "Plan", "Protection", "ProtectionConfig"]
@@ -127,6 +129,7 @@ class Protection(ProtectiveLegs):
         self._closing = None
         self._close_reason = None
         self._close_failures = self._delays = 0
+        self._read_back.reset()
         self._naked.position_closed()
         for leg in self._legs.values():
             leg.reset()
@@ -145,6 +148,8 @@ class Protection(ProtectiveLegs):
         if position is None or self._closing is not None:
             return
         self._close_reason = reason
+        if self._read_back.pending:
+            return
         side = OrderSide.SELL if position.side == PositionSide.LONG else OrderSide.BUY
         order = self._strategy.order_factory.market(
             instrument_id=self._instrument_id,
@@ -246,14 +251,17 @@ class Protection(ProtectiveLegs):
             self.close(ExitReason.TAKE_PROFIT if reached else ExitReason.STOP_LOSS)
         elif leg.failures < self._config.max_attempts:
             self._report("warning", "leg_refused", f"{leg.leg.name} attempt {leg.failures}: {reason}")
-            # Denied by our own engine means too many orders in this second.
-            self._again(position, at_once=not reason.startswith("denied"))
+            if nothing_to_reduce(reason):
+                self._read_back.refused(self._on_retry)
+            else:  # denied by our own engine means too many orders in this second
+                self._again(position, at_once=not reason.startswith("denied"))
         elif leg.leg is Leg.STOP and self._covered(position):
             current = self._ours.order(leg.current)
             self._stop_level = None if current is None else current.trigger_price
             self._report("warning", "stop_move_failed", f"{leg.failures} attempts, last answer: {reason}: stays")
         elif leg.leg is Leg.STOP:
             self._report("critical", "stop_failed", f"{leg.failures} attempts, last answer: {reason}: closing")
+            self._read_back.reset()
             self.close(ExitReason.PROTECTION_FAILED)
         else:
             leg.given_up = True
@@ -321,6 +329,7 @@ class Protection(ProtectiveLegs):
             if not self._ours.entry_under_way():
                 self.on_flat()
             return
+        self._read_back.done()
         for leg in self._legs.values():
             pending = self._ours.order(leg.pending)
             if pending is not None and pending.is_closed:
@@ -342,6 +351,7 @@ class Protection(ProtectiveLegs):
         self._cancelling.clear()
         self._attempts.clear()
         self._close_failures = self._delays = 0
+        self._read_back.reset()
         self._naked.reset()
         self._moves.reset()
 
@@ -376,13 +386,17 @@ class Protection(ProtectiveLegs):
             return
         self._close_failures += 1
         self._close_reason = self._close_reason or ExitReason.FLATTEN
+        nothing = nothing_to_reduce(reason)
+        if nothing:
+            self._read_back.refused(self._on_retry)
         if self._close_failures < self._config.max_attempts and not reason.startswith("denied"):
             self._report("warning", "close_refused", f"attempt {self._close_failures}: {reason}")
             self.close(self._close_reason)
         else:
             text = f"{self._close_failures} attempts, last answer: {reason}: again soon"
             self._report("critical", "close_failed", text)
-            self._retry_later()
+            if not nothing:
+                self._retry_later()
 
     def _again(self, position: Position, *, at_once: bool) -> None:
         if at_once:

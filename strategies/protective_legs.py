@@ -28,6 +28,7 @@ from strategies.protection_plan import (
     fits,
     trailing_order,
 )
+from strategies.read_back import ReadBack
 
 
 class ProtectiveLegs:
@@ -74,6 +75,7 @@ class ProtectiveLegs:
         self._cancelling: set[ClientOrderId] = set()
         self._attempts: dict[Leg, int] = {}
         self._naked = NakedClock(lambda: int(strategy.clock.timestamp_ns()), report)
+        self._read_back = ReadBack(strategy, f"read-back-{instrument_id}", config.retry_secs)
 
     @property
     def worst_naked_ns(self) -> int:
@@ -96,6 +98,7 @@ class ProtectiveLegs:
         self._plan = plan
         self._close_reason = None
         self._close_failures = self._delays = 0
+        self._read_back.reset()
 
     def _next_attempt(self, leg: Leg) -> int:
         attempt = self._attempts.get(leg, 0)
@@ -113,6 +116,8 @@ class ProtectiveLegs:
         leg = self._legs[which]
         plan = self._plan
         if plan is None or leg.pending is not None or leg.given_up or self._closing is not None:
+            return
+        if self._read_back.pending:
             return
         current = self._ours.order(leg.current)
         resting = current if current is not None and current.is_open else None

@@ -12,6 +12,7 @@ from typing import Any
 from nautilus_trader.adapters.binance.http.error import BinanceError
 from nautilus_trader.core.nautilus_pyo3 import WebSocketClientError
 from nautilus_trader.execution.reports import ExecutionMassStatus
+from nautilus_trader.model.orders import Order
 
 from node.binance.data import CONNECT_DELAYS_SECS
 from node.binance.http import transient
@@ -167,9 +168,19 @@ class ReconcilingExecutionClient(ReportingExecutionClient):
         """Read the venue's state back as after a gap, because `reason` says the node's may be wrong."""
         self._request_resync(reason)
 
-    def _request_resync(self, reason: str) -> None:
+    def position_missing(self, order: Order) -> None:
+        """
+        Read the venue's state back when it refuses to reduce a position the node believes in.
+
+        Without it a position that ended while the user stream was deaf is closed again and again, each time in vain,
+        until the auditor looks. No more than a warning: a stop that fills while the close is on its way does the same.
+        """
+        reason = f"the venue holds nothing that {order.client_order_id} could reduce"
+        self._request_resync(reason, severity="warning")
+
+    def _request_resync(self, reason: str, *, severity: str = "critical") -> None:
         if self._resync_task is None or self._resync_task.done():
-            self._incident("critical", "STATE_UNCERTAIN", f"{reason}; reading the state back from the venue")
+            self._incident(severity, "STATE_UNCERTAIN", f"{reason}; reading the state back from the venue")
             self._resync_task = self._loop.create_task(self._resync_until_done(), name="resync")
 
     async def _resync_until_done(self) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from node.binance.reports import ReportingExecutionClient
 
 NO_SUCH_ORDER = -2013
+REDUCE_ONLY_REJECTED = -2022
 GRACE_SECS = 1.0
 """Waited beyond the receive window before "no such order" counts as final, s."""
 FIRST_LOOKUP_SECS = 0.2
@@ -105,6 +106,8 @@ class OrderRecovery:
                 self._log.warning(f"Submission of {order.client_order_id!r} interrupted, outcome unknown")
             except Exception as e:
                 if not outcome_unknown(e):
+                    if error_code(e) == REDUCE_ONLY_REJECTED and order.is_reduce_only:
+                        self._client.position_missing(order)
                     raise
                 self._unanswered_ns[order.client_order_id] = self._clock.timestamp_ns()
                 self._on_unknown(order, e)

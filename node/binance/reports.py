@@ -96,6 +96,9 @@ class ReportingExecutionClient(BinanceFuturesExecutionClient):
 
         self.create_task(counted(), log_msg=name)
 
+    def position_missing(self, order: Order) -> None:
+        """The venue refused reduce-only `order`: it holds nothing to reduce. The reconciling client reads back."""
+
     def _incident(self, severity: str, code: str, message: str, symbol: str | None = None) -> None:
         publish_incident(self._msgbus, self._clock, severity=severity, code=code, symbol=symbol, message=message)
 

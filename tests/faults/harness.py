@@ -30,6 +30,7 @@ from tests.faults.verdicts import (
     REJECTED,
     Books,
     breaches,
+    closing_stops,
     covered,
     differences,
     leg_orders,
@@ -46,6 +47,7 @@ __all__ = [
     "ROOT",
     "Books",
     "Run",
+    "closing_stops",
     "covered",
     "differences",
     "leg_orders",
@@ -339,12 +341,33 @@ class Run:
     def to_position(self) -> Books:
         """Go on to the nth protected position (the seed says which) and remember its symbol."""
         for _ in range(1 + self.random.randrange(3)):
-            had = len(leg_orders(self.books(), Leg.ENTRY))
-            books = self.step_until(
-                lambda b, had=had: len(leg_orders(b, Leg.ENTRY)) > had and bool(net(b)), what="an open position"
-            )
-        self.symbol = next(reversed(net(books)))
-        return self.until(lambda b: covered(b, self.symbol), what=f"a stop for {self.symbol}")
+            self._to_new_entry()
+        self.symbol = ""
+        return self.hold()
+
+    def hold(self) -> Books:
+        """
+        Go on to another position with a stop if the market, or the node itself, has closed the one at hand.
+
+        Bars may pass between the moment a scenario has chosen a position and the moment it disturbs it; and a position
+        whose stop is behind the market is closed before anybody has looked at it.
+        """
+        while True:
+            held = net(self.books())
+            if held and self.symbol not in held:
+                self.symbol = next(reversed(held))
+            if held:
+                books = self.until(
+                    lambda b: self.symbol not in net(b) or bool(closing_stops(b, self.symbol)),
+                    what=f"a stop for {self.symbol}",
+                )
+                if self.symbol in net(books):
+                    return books
+            self._to_new_entry()
+
+    def _to_new_entry(self) -> None:
+        had = len(leg_orders(self.books(), Leg.ENTRY))
+        self.step_until(lambda b: len(leg_orders(b, Leg.ENTRY)) > had and bool(net(b)), what="an open position")
 
     def to_entry(self) -> Books:
         """Go on until another entry has reached the venue (executed or refused by a fault)."""
@@ -357,12 +380,13 @@ class Run:
         return len(failed) + books["counters"].get("POST /fapi/v1/order", 0)
 
     def trigger_stop(self, *, gap: bool = False) -> None:
-        """Move the price beyond the position's stop."""
-        books = self.books()
+        """Move the price beyond the stops that close the position at hand (:meth:`hold`)."""
+        books = self.hold()
         size = net(books)[self.symbol]
-        trigger = Decimal(live_stops(books, self.symbol)[0]["trigger_price"])
-        beyond = trigger * (Decimal("0.98") if size > 0 else Decimal("1.02"))
-        self.control("price", symbol=self.symbol, price=str(_on_tick(beyond, trigger)), gap=gap)
+        stops = closing_stops(books, self.symbol)
+        beyond = Decimal(stops[-1]["trigger_price"]) * (Decimal("0.98") if size > 0 else Decimal("1.02"))
+        price = _on_tick(beyond, Decimal(stops[-1]["trigger_price"]))
+        self.control("price", symbol=self.symbol, price=str(price), gap=gap)
 
     def human(self, **params: Any) -> None:
         """Send an order by a human's hand."""

@@ -19,7 +19,7 @@ from typing import Any
 from node.venue.audit import protection_gaps
 from strategies.order_ids import Leg
 from tests.faults import harness
-from tests.faults.harness import Books, Run, covered, leg_orders, live_stops, naked_seconds, net
+from tests.faults.harness import Books, Run, closing_stops, covered, leg_orders, naked_seconds, net
 from tests.faults.redis_server import RedisServer
 
 _SETTLE_SECS = 30.0
@@ -199,7 +199,7 @@ class Soak:
 
     def _pick(self) -> bool:
         books = self.run.books()
-        held = [s for s in net(books) if live_stops(books, s)]
+        held = [s for s in net(books) if closing_stops(books, s)]
         if held:
             self.run.symbol = self.random.choice(held)
         return bool(held)
@@ -223,8 +223,8 @@ class Soak:
 
     def _human_cancel(self) -> None:
         if self._pick():
-            stop = live_stops(self.run.books(), self.run.symbol)[0]
-            self.run.control("cancel", algo_id=stop["algo_id"])
+            for stop in closing_stops(self.run.books(), self.run.symbol)[:1]:
+                self.run.control("cancel", algo_id=stop["algo_id"])
 
     # -- judgement -----------------------------------------------------------------------------------------------------
 

@@ -159,6 +159,87 @@ def test_a_close_that_is_refused_goes_on_ever_less_often_until_it_fills():
     assert venue.position is None
 
 
+MINUS_2022 = "rejected: {'code': -2022, 'msg': 'ReduceOnly Order is rejected.'}"
+
+
+def test_a_close_with_nothing_to_reduce_is_not_sent_again_before_the_state_is_read_back():
+    """The stop filled unheard (`live-binance.md` §4 F11): every further order would be refused too."""
+    venue = protected()
+    venue.protection.close(ExitReason.REVERSE_SIGNAL)
+    venue.end(venue.leg(Leg.EXIT), OrderStatus.REJECTED, MINUS_2022)
+    for _ in range(3):
+        venue.protection.on_bar()
+        venue.protection.close(ExitReason.REVERSE_SIGNAL)
+    assert len(venue.legs(Leg.EXIT)) == 1
+    stop = venue.leg(Leg.STOP)
+    venue.fill(stop, ALL)  # what the read-back brings, then protection is told that there was one
+    venue.protection.resync()
+    assert len(venue.legs(Leg.EXIT)) == 1
+    venue.end(venue.leg(Leg.TARGET), OrderStatus.CANCELED, "cancelled")
+    assert venue.quiescent
+    assert venue.broken_invariant() is None
+
+
+@pytest.mark.parametrize("told_by", ["read-back", "timer"])
+def test_a_position_that_proves_to_be_there_is_closed_after_all(told_by):
+    venue = protected()
+    venue.protection.close(ExitReason.FLATTEN)
+    venue.end(venue.leg(Leg.EXIT), OrderStatus.REJECTED, MINUS_2022)
+    before = venue.now
+    venue.protection.resync() if told_by == "read-back" else venue.ring()
+    assert len(venue.legs(Leg.EXIT)) == 2
+    assert venue.now - before <= 3e9
+    assert venue.leg(Leg.EXIT).tags == ["exit:FLATTEN"]
+    venue.fill(venue.leg(Leg.EXIT), ALL)
+    assert venue.position is None
+
+
+def test_read_backs_that_change_nothing_do_not_make_a_fast_loop():
+    """Each refusal asks for a read-back: without a limit they would drive each other as fast as the venue answers."""
+    venue = protected(FakeVenue(ProtectionConfig(max_attempts=2, retry_secs=1.0)))
+    venue.protection.close(ExitReason.FLATTEN)
+    waits = []
+    for _ in range(5):
+        venue.end(venue.leg(Leg.EXIT), OrderStatus.REJECTED, MINUS_2022)
+        before, sent = venue.now, len(venue.legs(Leg.EXIT))
+        venue.protection.resync()
+        if len(venue.legs(Leg.EXIT)) == sent:
+            venue.ring()
+        assert len(venue.legs(Leg.EXIT)) == sent + 1
+        waits.append((venue.now - before) / 1e9)
+    assert waits == [0.0, 1.0, 2.0, 4.0, 8.0]
+    assert ("critical", "close_failed") in codes(venue)
+    assert venue.legs(Leg.STOP, OrderStatus.ACCEPTED), "the stop stays while the close fails"
+
+
+def test_a_stop_with_nothing_to_reduce_waits_too_and_a_naked_position_is_closed_in_the_end():
+    venue = FakeVenue(ProtectionConfig(max_attempts=3, retry_secs=1.0))
+    venue.fill(venue.enter(OrderSide.BUY, "100", venue.now), ALL)
+    venue.accept(venue.leg(Leg.TARGET))
+    begun = venue.now
+    venue.end(venue.leg(Leg.STOP), OrderStatus.REJECTED, MINUS_2022)
+    venue.protection.on_position(venue.position)
+    assert len(venue.legs(Leg.STOP)) == 1
+    venue.protection.resync()
+    assert len(venue.legs(Leg.STOP)) == 2
+    venue.end(venue.leg(Leg.STOP), OrderStatus.REJECTED, MINUS_2022)
+    venue.ring()
+    venue.end(venue.leg(Leg.STOP), OrderStatus.REJECTED, MINUS_2022)
+    assert venue.leg(Leg.EXIT).status == OrderStatus.SUBMITTED, "not later for the refusals before"
+    assert venue.now - begun <= 5e9
+    venue.fill(venue.leg(Leg.EXIT), ALL)
+    assert venue.position is None
+
+
+def test_the_next_position_is_protected_at_once_whatever_was_refused_before():
+    venue = protected()
+    venue.protection.close(ExitReason.FLATTEN)
+    venue.end(venue.leg(Leg.EXIT), OrderStatus.REJECTED, MINUS_2022)
+    venue.person_trades(-ALL - ALL, 1)
+    stop = venue.leg(Leg.STOP)
+    assert (stop.side, stop.status) == (OrderSide.BUY, OrderStatus.SUBMITTED)
+
+
 def test_what_is_cancelled_from_outside_is_placed_again_but_not_in_a_fast_loop():
     venue = protected(FakeVenue(ProtectionConfig(max_attempts=2)))
     for _ in range(2):
@@ -406,13 +487,14 @@ class TestRecover:
         assert venue.leg(Leg.STOP).side == OrderSide.BUY
 
 
-REASONS = ("rejected: {'code': -1008}", "rejected: {'code': -2021}", "rejected: UNKNOWN")
+REASONS = ("rejected: {'code': -1008}", "rejected: {'code': -2021}", MINUS_2022, "rejected: UNKNOWN")
 
 
 def moves(venue, number):
     """Return what may happen next, each as a function."""
     options = [
         venue.protection.on_bar,
+        venue.protection.resync,
         partial(setattr, venue, "deny", 2),
         partial(venue.person_trades, Decimal(30), number),
         partial(venue.person_trades, Decimal(-170), number),

@@ -4,9 +4,10 @@ import time
 from decimal import Decimal
 from typing import Any
 
-from tests.faults.harness import Books, Run, covered, live_stops, net, orphans
+from tests.faults.harness import Books, Run, closing_stops, covered, live_stops, net, orphans
 from tests.faults.redis_server import RedisServer
 from tests.faults.scenarios.scenario import Act
+from tests.faults.verdicts import believed
 
 ENTRY = {"method": "POST", "path": "/fapi/v1/order$"}
 STOP = {"method": "POST", "path": "/fapi/v1/algoOrder$"}
@@ -59,11 +60,12 @@ def stop_hit(*, gap: bool = False) -> Act:
 
 
 def streams_back(run: Run) -> None:
-    """Let streams in again and wait until the node is on both."""
+    """Let streams in again; wait until the node is on both and knows what happened: the market would not wait."""
     run.control("accept")
     run.until(
         lambda s: bool(s["user_connections"] and s["market_connections"]), what="streams", path="session", secs=40
     )
+    run.until(lambda b: believed(run) == net(b), what="the node to know its positions", secs=40)
 
 
 def protected(run: Run) -> None:
@@ -80,6 +82,7 @@ def human(side: str, multiple: str, *, reduce_only: bool = False) -> Act:
     """Trade by hand: ``with`` or ``against`` the position, a multiple of its size."""
 
     def act(run: Run) -> None:
+        run.hold()
         size = run.size
         buys = (size > 0) == (side == "with")
         quantity = abs(size) * Decimal(multiple)
@@ -94,11 +97,10 @@ def human(side: str, multiple: str, *, reduce_only: bool = False) -> Act:
 
 def human_cancels_the_stop(run: Run) -> None:
     """Cancel the stop by hand; another must come."""
-    stop = live_stops(run.books(), run.symbol)[0]
-    run.control("cancel", algo_id=stop["algo_id"])
-    run.until(
-        lambda b: any(s["algo_id"] != stop["algo_id"] for s in live_stops(b, run.symbol)), what="a new stop", secs=20
-    )
+    gone = {stop["algo_id"] for stop in closing_stops(run.hold(), run.symbol)}
+    for number in gone:
+        run.control("cancel", algo_id=number)
+    run.until(lambda b: any(s["algo_id"] not in gone for s in closing_stops(b, run.symbol)), what="a new stop", secs=20)
 
 
 def flat(run: Run) -> None:
@@ -127,6 +129,7 @@ def freeze(secs: float) -> Act:
     """Freeze the venue in the middle of a stop-out; sockets stay up."""
 
     def act(run: Run) -> None:
+        run.hold()
         run.control("freeze", secs=secs)
         run.trigger_stop(gap=True)
         run.until(lambda b: run.symbol not in net(b), what="the stop to close the position")
@@ -151,6 +154,7 @@ def refuses_to_start(where: dict[str, str], **what: Any) -> Act:
 
 def change_leverage(run: Run) -> None:
     """Change the leverage of the position's symbol by hand."""
+    run.hold()
     run.control("leverage", symbol=run.symbol, leverage=7)
 
 
@@ -200,17 +204,21 @@ def symbol_control(action: str, **body: Any) -> Act:
 
 def human_stop(run: Run) -> None:
     """Replace our stop by a person's own for the whole position: it covers, so ours need not come back."""
-    stop = live_stops(run.books(), run.symbol)[0]
+    stops = closing_stops(run.hold(), run.symbol)
+    stop = stops[-1]
     params = {"symbol": run.symbol, "side": stop["side"], "type": "STOP_MARKET", "triggerPrice": stop["trigger_price"]}
     run.control(
-        "algo_order", params={**params, "algoType": "CONDITIONAL", "quantity": stop["quantity"], "reduceOnly": "true"}
+        "algo_order", params={**params, "algoType": "CONDITIONAL", "quantity": str(abs(run.size)), "reduceOnly": "true"}
     )
-    run.until(lambda b: len(live_stops(b, run.symbol)) > 1, what="the person's stop")
-    run.control("cancel", algo_id=stop["algo_id"])
+    known = {s["algo_id"] for s in stops}
+    run.until(lambda b: any(s["algo_id"] not in known for s in live_stops(b, run.symbol)), what="the person's stop")
+    for number in known:
+        run.control("cancel", algo_id=number)
 
 
 def cancel_all_of_ours(run: Run) -> None:
     """Cancel stop and target by hand, as the button "cancel all" does."""
+    run.hold()
     for order in [a for a in run.books()["open_algo_orders"] if a["symbol"] == run.symbol]:
         run.control("cancel", algo_id=order["algo_id"])
 
@@ -246,7 +254,7 @@ def refused_start(reason: str) -> Act:
 
 def stop_is_refused(run: Run) -> None:
     """Move the price through the stop, whose order the venue then refuses."""
-    stop = live_stops(run.books(), run.symbol)[0]
+    stop = closing_stops(run.hold(), run.symbol)[0]
     run.trigger_stop()
     run.until(
         lambda b: any(a["algo_id"] == stop["algo_id"] and a["status"] == "REJECTED" for a in b["algo_orders"]),

@@ -17,7 +17,7 @@ from tests.faults.scenarios.acts import (
     symbol_control,
 )
 from tests.faults.scenarios.scenario import Scenario
-from tests.faults.verdicts import CRITICAL, MONEY, REJECTED
+from tests.faults.verdicts import BLIND_CLOSE, CRITICAL, MONEY, REJECTED
 
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario("F14", "a person closes the position", 2, (position, human("against", "1", reduce_only=True), flat)),
@@ -39,7 +39,7 @@ SCENARIOS: tuple[Scenario, ...] = (
             streams_back,
             protected,
         ),
-        tolerates=frozenset({CRITICAL, REJECTED}),
+        tolerates=frozenset({BLIND_CLOSE, CRITICAL}),
     ),
     Scenario(
         "F14d",
@@ -60,7 +60,7 @@ SCENARIOS: tuple[Scenario, ...] = (
             flat,
             no_orders_of_the_flat,
         ),
-        tolerates=frozenset({CRITICAL, REJECTED, MONEY}),
+        tolerates=frozenset({BLIND_CLOSE, CRITICAL, MONEY}),
     ),
     Scenario(
         "F14d",

@@ -17,7 +17,7 @@ from tests.faults.scenarios.acts import (
     told_soon,
 )
 from tests.faults.scenarios.scenario import AUDITED, Scenario
-from tests.faults.verdicts import CRITICAL, REJECTED
+from tests.faults.verdicts import BLIND_CLOSE, CRITICAL
 
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario("F2", "user stream dropped with a position open", 2, (position, control("drop_user_stream"))),
@@ -78,7 +78,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         9,
         (position, control("drop_user_stream", refuse=True), step(3), streams_back, protected),
         ("USER_STREAM_GAP",),
-        frozenset({REJECTED, CRITICAL}),  # a position that ended unheard cannot be closed (-2022)
+        frozenset({BLIND_CLOSE, CRITICAL}),
     ),
     Scenario("F4", "market stream reset", 9, (position, control("drop_market_stream", hard=True), step(2), protected)),
     Scenario(
@@ -105,7 +105,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "user stream half-open while the stop fills",
         2,
         (position, control("half_open", streams="user", secs=8), stop_hit(), no_orders_of_the_flat),
-        tolerates=frozenset({CRITICAL}),
+        tolerates=frozenset({BLIND_CLOSE, CRITICAL}),
         node=AUDITED,
     ),
     Scenario(
@@ -121,6 +121,7 @@ SCENARIOS: tuple[Scenario, ...] = (
             streams_back,
             protected,
         ),
+        tolerates=frozenset({BLIND_CLOSE}),
     ),
     Scenario(
         "F11",
