@@ -175,6 +175,8 @@ class ReconcilingExecutionClient(ReportingExecutionClient):
         Without it a position that ended while the user stream was deaf is closed again and again, each time in vain,
         until the auditor looks. No more than a warning: a stop that fills while the close is on its way does the same.
         """
+        if not self._cache.positions_open(instrument_id=order.instrument_id):
+            return  # known meanwhile
         reason = f"the venue holds nothing that {order.client_order_id} could reduce"
         self._request_resync(reason, severity="warning")
 

@@ -4,12 +4,13 @@ import sys
 from pathlib import Path
 
 from tests.faults.scenarios import SCENARIOS, Scenario
-from tests.faults.verdicts import CRITICAL, MONEY, REJECTED
+from tests.faults.verdicts import BLIND_CLOSE, CRITICAL, MONEY, REJECTED
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 BEGIN, END = "<!-- scenarios -->\n", "<!-- end of scenarios -->\n"
 _WORDS = {
     REJECTED: "orders refused meanwhile",
+    BLIND_CLOSE: "one reduce-only order refused for a position that ended unheard",
     CRITICAL: "a critical incident tells people",
     MONEY: "its fee is in the venue's income only",
 }
@@ -28,7 +29,7 @@ def documented(text: str) -> str:
 
 
 def _allowed(scenario: Scenario) -> str:
-    words = [_WORDS[name] for name in (REJECTED, CRITICAL, MONEY) if name in scenario.tolerates]
+    words = [_WORDS[name] for name in _WORDS if name in scenario.tolerates]
     words += [f"`{code}`" for code in scenario.told]
     return "; ".join(words) or "nothing"
 
