@@ -7,7 +7,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.12 --generate-hash
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test soak lint format bench backtest lock clean
+.PHONY: help setup run test soak lint format bench backtest results lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,11 @@ bench: setup ## every benchmark, figures on stdout
 
 backtest: setup ## run config/backtest.yaml over the catalog (make run fills it)
 	@$(PY) -m node.backtest --config config/backtest.yaml
+
+results: setup ## the figures of docs/results.md again, on real data (see README, Data); ten minutes
+	@$(PY) -m catalog.sample --catalog var/results/catalog --start 2023-01-01 --end 2025-10-01
+	@set -e; for study in ancestor_months walkforward; do \
+	    $(PY) -m research.walkforward --config config/$$study.yaml --catalog var/results/catalog --out var/results; done
 
 lock: ## renew both lock files after a change to pyproject.toml (needs uv on PATH; UPGRADE=1 takes newer versions)
 	@command -v uv >/dev/null || { echo "make lock needs uv on PATH: python -m pip install uv" >&2; exit 1; }

@@ -10,8 +10,11 @@ import asyncio
 from typing import Any
 
 from nautilus_trader.adapters.binance.http.error import BinanceError
+from nautilus_trader.core.datetime import millis_to_nanos
 from nautilus_trader.core.nautilus_pyo3 import WebSocketClientError
-from nautilus_trader.execution.reports import ExecutionMassStatus
+from nautilus_trader.execution.reports import ExecutionMassStatus, OrderStatusReport
+from nautilus_trader.model.enums import OrderStatus
+from nautilus_trader.model.identifiers import VenueOrderId
 from nautilus_trader.model.orders import Order
 
 from node.binance.data import CONNECT_DELAYS_SECS
@@ -25,6 +28,7 @@ SNAPSHOT_ATTEMPTS = 5
 START_HOLD_SECS = 0.1
 STREAM_WATCH_SECS = 1.0
 FUNDING_WATCH_SECS = 300.0
+_ENDED = (OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.EXPIRED, OrderStatus.REJECTED)
 STREAM_QUESTION = b'{"method":"LIST_SUBSCRIPTIONS","id":1}'
 
 
@@ -42,6 +46,8 @@ class ReconcilingExecutionClient(ReportingExecutionClient):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.stream_gaps = 0
+        self._began_ms = 0
+        self._history_read = False
         self._resync_task: asyncio.Task[None] | None = None
         self._watch_task: asyncio.Task[None] | None = None
         self._funding_task: asyncio.Task[None] | None = None
@@ -64,6 +70,8 @@ class ReconcilingExecutionClient(ReportingExecutionClient):
                 await asyncio.sleep(delay)
         else:
             await super()._connect()
+        if not self._history_read:
+            self._began_ms = await self._http_market.request_server_time()
         self._watch_task = self._loop.create_task(self._watch_user_stream(), name="watch_user_stream")
         self._funding_task = self._loop.create_task(self._watch_funding(), name="watch_funding")
 
@@ -220,7 +228,46 @@ class ReconcilingExecutionClient(ReportingExecutionClient):
         self.reconciliation_active = False
         if status is None:
             self._incident("critical", "RECONCILIATION_FAILED", "the venue's orders and positions cannot be read")
+        elif self._history_read:
+            return self._of_this_life(status)
+        else:
+            self._history_read = True
         return status
+
+    def _of_this_life(self, status: ExecutionMassStatus) -> ExecutionMassStatus:
+        """
+        Leave out what had ended before this node connected and is not in its books.
+
+        A start reads the history of the symbols that are held then, before any strategy runs. Of a symbol that was flat
+        then the whole history would come with the first read-back while it is held: the engine trades it all again, and
+        the running strategies protect, close and report positions that have long been gone.
+        """
+        began_ns = millis_to_nanos(self._began_ms)
+        kept = ExecutionMassStatus(
+            client_id=status.client_id,
+            account_id=status.account_id,
+            venue=status.venue,
+            report_id=status.id,
+            ts_init=status.ts_init,
+        )
+        gone = {
+            number
+            for number, order in status.order_reports.items()
+            if order.order_status in _ENDED and order.ts_last < began_ns and not self._knows(number, order)
+        }
+        kept.add_order_reports([order for number, order in status.order_reports.items() if number not in gone])
+        for number, fills in status.fill_reports.items():
+            unknown = number not in status.order_reports and self._cache.client_order_id(number) is None
+            if number not in gone and not (unknown and all(fill.ts_event < began_ns for fill in fills)):
+                kept.add_fill_reports(fills)
+        for positions in status.position_reports.values():
+            kept.add_position_reports(positions)
+        return kept
+
+    def _knows(self, number: VenueOrderId, order: OrderStatusReport) -> bool:
+        if order.client_order_id is not None and self._cache.order(order.client_order_id) is not None:
+            return True
+        return self._cache.client_order_id(number) is not None
 
     async def _consistent_mass_status(self, lookback_mins: int | None) -> ExecutionMassStatus | None:
         try:

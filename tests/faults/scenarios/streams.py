@@ -2,7 +2,9 @@
 
 from tests.faults.scenarios.acts import (
     ENTRY,
+    close_everything,
     control,
+    down,
     entry,
     fault,
     flat,
@@ -105,6 +107,22 @@ SCENARIOS: tuple[Scenario, ...] = (
         "user stream half-open while the stop fills",
         2,
         (position, control("half_open", streams="user", secs=8), stop_hit(), no_orders_of_the_flat),
+        tolerates=frozenset({BLIND_CLOSE, CRITICAL}),
+        node=AUDITED,
+    ),
+    Scenario(
+        "F11",
+        "after a restart the stop fills while the user stream is half-open",
+        2,
+        (
+            position,
+            step(40),
+            down(close_everything),
+            position,
+            control("half_open", streams="user", secs=6),
+            stop_hit(),
+            no_orders_of_the_flat,
+        ),
         tolerates=frozenset({BLIND_CLOSE, CRITICAL}),
         node=AUDITED,
     ),

@@ -86,6 +86,47 @@ async def test_a_dropped_user_stream_leaves_the_position_alone(venue: Any, start
     await assert_same_books(venue, node)
 
 
+async def test_a_read_back_does_not_trade_an_earlier_life_again(venue: Any, start_node: Any) -> None:
+    """Flat at its start, a node hears nothing of the orders before; a gap must not bring them as if they were new."""
+    first = await start_node()
+    await first.enter()
+    stop = await first.protect()
+    await venue.control("price", symbol="XRPUSDT", price="1.8990")
+    await first.filled(stop)
+    await first.kill()
+    second = await start_node()
+    entry = await second.enter("50")
+    stop = await second.protect("1.8000", "50")
+    await venue.control("half_open", streams="user")
+    await venue.control("price", symbol="XRPUSDT", price="1.7990")
+    await venue.until(lambda b: venue_net(b) == 0)
+    await venue.control("drop_user_stream")
+    await venue.control("accept")
+    state = await second.filled(stop)
+    await second.until(lambda s: "USER_STREAM_GAP" in s["incidents"])
+    assert net(state) == 0
+    assert set((await second.state())["orders"]) == {entry, stop}
+    assert await second.errors() == []
+
+
+async def test_what_a_former_life_left_resting_is_read_back_when_it_ends(venue: Any, start_node: Any) -> None:
+    """Left out is only what had ended before: an order that rested at the start and filled unheard is this life's."""
+    first = await start_node()
+    await first.enter()
+    stop = await first.protect()
+    await first.kill()
+    second = await start_node()
+    await second.until(lambda s: net(s) == 100)
+    await venue.control("half_open", streams="user")
+    await venue.control("price", symbol="XRPUSDT", price="1.8990")
+    await venue.until(lambda b: venue_net(b) == 0)
+    await venue.control("drop_user_stream")
+    await venue.control("accept")
+    state = await second.filled(stop)
+    assert net(state) == 0
+    await assert_same_books(venue, second)
+
+
 async def test_a_fill_in_the_middle_of_a_reconciliation_is_not_undone(venue: Any, start_node: Any) -> None:
     """Positions are read before the fill and trades after it: the engine would invent an opposite fill."""
     node = await start_node()
