@@ -10,10 +10,15 @@ Errors: **propagate** (the node does not start on an incomplete record).
 
 from collections import Counter
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
+from itertools import count
 from typing import Any
 
+import msgspec
+
+from node.binance.funding import JOINT, UNKNOWN, explaining_anywhere
 from node.binance.rest import BinanceRest
+from node.binance.user_events import FUNDING_FEE, IncomeRow
 from node.journal import Journal
 from strategies.order_ids import decode
 from strategies.records import FillRecord, FundingRecord
@@ -69,7 +74,8 @@ async def missed_funding(
     """
     Return the funding payments of the last seven days the venue has and the journal has not.
 
-    They are told apart by symbol and amount: the stream's events carry no identity.
+    They are told apart by symbol and amount: the stream's events carry no identity. A record of several symbols
+    together (``BTCUSDT+ETHUSDT``: nobody could split it when it was told) stands for the rows that add up to it.
 
     Raises
     ------
@@ -81,34 +87,53 @@ async def missed_funding(
     if first is None:
         return []
     since = max(now_ms - _INCOME_DAYS_MS, first // _MILLI_NS - _MARGIN_MS)
-    rows = await rest.get(
-        "/fapi/v1/income", {"incomeType": "FUNDING_FEE", "startTime": since, "limit": _PAGE}, signed=True
-    )
-    known = Counter(
-        (f.symbol, Decimal(repr(f.amount)).quantize(_CENT))
-        for f in journal.funding()
-        if f.wall_time >= (since - _MARGIN_MS) * _MILLI_NS
-    )
-    found = []
-    for row in sorted(rows, key=lambda r: (r["time"], r["tranId"])):
-        key = (row["symbol"], Decimal(row["income"]).quantize(_CENT))
-        if row["symbol"] not in symbols:
-            continue
+    told = [f for f in journal.funding() if f.wall_time >= (since - _MARGIN_MS) * _MILLI_NS]
+    known = Counter((f.symbol, _cents(repr(f.amount))) for f in told)
+    untold = []
+    for row in await _funding_rows(rest, since):
+        key = (row.symbol, _cents(row.income))
         if known[key] > 0:
             known[key] -= 1
-            continue
-        settled = row["time"] // _HOUR_MS * _HOUR_MS
-        found.append(
-            FundingRecord(
-                id=f"{row['symbol']}/transaction-{row['tranId']}" if replay else f"{row['symbol']}/{settled}",
-                market_time=None if replay else settled * _MILLI_NS,
-                wall_time=row["time"] * _MILLI_NS,
-                symbol=row["symbol"],
-                amount=float(row["income"]),
-                rate=None,
-            )
+        else:
+            untold.append(row)
+    for record in told:
+        if JOINT in record.symbol or record.symbol == UNKNOWN:
+            names = record.symbol.split(JOINT)
+            theirs = [r for r in reversed(untold) if r.symbol in names or record.symbol == UNKNOWN]
+            explained = explaining_anywhere(theirs, _cents(repr(record.amount)))
+            untold = [r for r in untold if r not in explained]
+    return [_funding(row, replay=replay) for row in untold if row.symbol in symbols]
+
+
+async def _funding_rows(rest: BinanceRest, since_ms: int) -> list[IncomeRow]:
+    """Return the payments since then, oldest first."""
+    found: list[IncomeRow] = []
+    for page in count(1):
+        rows = await rest.get(
+            "/fapi/v1/income",
+            {"incomeType": FUNDING_FEE, "startTime": since_ms, "limit": _PAGE, "page": page},
+            signed=True,
         )
-    return found
+        found += msgspec.convert(rows, list[IncomeRow])
+        if len(rows) < _PAGE:
+            break
+    return sorted(found, key=lambda r: (r.time, r.tranId))
+
+
+def _cents(amount: str) -> Decimal:
+    return Decimal(amount).quantize(_CENT, ROUND_HALF_EVEN)
+
+
+def _funding(row: IncomeRow, *, replay: bool) -> FundingRecord:
+    settled = row.time // _HOUR_MS * _HOUR_MS
+    return FundingRecord(
+        id=f"{row.symbol}/transaction-{row.tranId}" if replay else f"{row.symbol}/{settled}",
+        market_time=None if replay else settled * _MILLI_NS,
+        wall_time=row.time * _MILLI_NS,
+        symbol=row.symbol,
+        amount=float(row.income),
+        rate=None,
+    )
 
 
 def _first_wall_time(journal: Journal) -> int | None:

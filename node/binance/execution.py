@@ -34,6 +34,7 @@ EXCHANGE_ORDERS = ("autoclose-", "adl_autoclose", "settlement_autoclose-")
 """How the client ids of the exchange's own orders begin."""
 FILL_DEADLINE_SECS = 2.0
 """How long the fill event of a stop may trail its FINISHED, s."""
+_RESTS_OR_GONE = (BinanceExecutionType.NEW, BinanceExecutionType.CANCELED, BinanceExecutionType.EXPIRED)
 _RESTING_OR_GONE = (BinanceOrderStatus.NEW, BinanceOrderStatus.CANCELED, BinanceOrderStatus.EXPIRED)
 
 
@@ -193,7 +194,8 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
         """
         Re-link a triggered stop before its fill, whatever order the events come in.
 
-        Without it a TRADE that precedes TRIGGERED is dropped: the node stays long while the venue is flat.
+        Without it a TRADE that precedes TRIGGERED is dropped: the node stays long while the venue is flat. A limit
+        order that comes to rest after it was rejected here is cancelled.
         """
         message = self._decoder_futures_order_update.decode(raw)
         data = message.o
@@ -204,6 +206,14 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
         venue_order_id = VenueOrderId(str(data.i))
         order = self._cache.order(client_order_id) if client_order_id is not None else None
         if order is not None:
+            if (
+                order.status == OrderStatus.REJECTED
+                and order.order_type == OrderType.LIMIT
+                and data.x in _RESTS_OR_GONE
+            ):
+                if data.x == BinanceExecutionType.NEW:
+                    self._recovery.withdraw(order)
+                return
             if data.x == BinanceExecutionType.TRADE:
                 self.relink(order, venue_order_id)
             elif data.x == BinanceExecutionType.NEW and self._linked.get(client_order_id) == venue_order_id:

@@ -30,6 +30,8 @@ INCOME_LOOKBACK_MS = 5 * 60_000
 LATE_EVENT_MS = 10 * 60_000
 """How long after a payment was found in the history its event may still come."""
 REMEMBERED = 10_000
+JOINT, UNKNOWN = "+", "UNKNOWN"
+"""What stands for the symbol of a payment that could not be split: the symbols it may be of, or no more than this."""
 
 
 def settlement_ms(event_ms: int) -> int:
@@ -111,10 +113,7 @@ class FundingReporter:
                 else:
                     untold.append(row)
             for amount in list(self._unexplained):  # told as a sum when the history did not have it yet
-                newest_first = untold[::-1]
-                runs = (_explaining(newest_first[n:], amount) for n in range(len(newest_first)))
-                explained = next(filter(None, runs), [])
-                if explained:
+                if explained := explaining_anywhere(untold[::-1], amount):
                     self._unexplained.remove(amount)
                     self._attributed.extend(r.tranId for r in explained)
                     untold = [r for r in untold if r not in explained]
@@ -130,7 +129,7 @@ class FundingReporter:
         """Return whether an event comes too late: its payment was found in the history before."""
         oldest = self._clock.timestamp_ms() - LATE_EVENT_MS
         self._caught = [r for r in self._caught if r.time >= oldest]
-        rows = _explaining([r for r in reversed(self._caught) if symbol in (None, r.symbol)], amount)
+        rows = explaining([r for r in reversed(self._caught) if symbol in (None, r.symbol)], amount)
         self._caught = [r for r in self._caught if r not in rows]
         return bool(rows)
 
@@ -146,7 +145,7 @@ class FundingReporter:
             if attempt:
                 await asyncio.sleep(INCOME_DELAY_SECS * attempt)
             try:
-                rows = _explaining(await self._income(self._clock.timestamp_ms() - INCOME_LOOKBACK_MS), amount)
+                rows = explaining(await self._income(self._clock.timestamp_ms() - INCOME_LOOKBACK_MS), amount)
             except BinanceError as e:
                 last = e
                 continue
@@ -163,7 +162,7 @@ class FundingReporter:
             message=f"funding of {amount} could not be split among {', '.join(symbols) or 'no position'}: "
             f"{last or 'the income history does not contain it'}",
         )
-        name = "+".join(sorted(set(symbols))) or "UNKNOWN"
+        name = JOINT.join(sorted(set(symbols))) or UNKNOWN
         self._unexplained.append(amount)
         # Several payments of one settlement may end here: each is money, so none may take another's id.
         record_id, count = f"{name}/{settled}", 1
@@ -203,7 +202,13 @@ class FundingReporter:
         self._msgbus.publish(record.topic, record)
 
 
-def _explaining(rows: list[IncomeRow], amount: Decimal) -> list[IncomeRow]:
+def explaining_anywhere(newest_first: list[IncomeRow], amount: Decimal) -> list[IncomeRow]:
+    """Return what :func:`explaining` finds, beginning at the newest row that lets it find anything."""
+    runs = (explaining(newest_first[n:], amount) for n in range(len(newest_first)))
+    return next(filter(None, runs), [])
+
+
+def explaining(rows: list[IncomeRow], amount: Decimal) -> list[IncomeRow]:
     """Return the newest row of exactly this amount, else the newest rows that add up to it, else none."""
     exact = next((r for r in rows if Decimal(r.income) == amount), None)
     if exact is not None:

@@ -217,7 +217,7 @@ class OrderRecovery:
 
     def withdraw(self, order: Order) -> None:
         """
-        Cancel a conditional order that rests at the venue though it was rejected here; once at a time.
+        Cancel an order that rests at the venue though it was rejected here; once at a time.
 
         The engine refuses to open a rejected order again, so nobody would ever cancel it, and what protects the
         position now has been sent under another id: it would outlive the position and open a new one.
@@ -240,7 +240,7 @@ class OrderRecovery:
         try:
             while True:
                 try:
-                    await self._account.cancel_algo_order(client_algo_id=order.client_order_id.value)
+                    await self._cancel(order)
                 except BinanceError as e:
                     if error_code(e) in (CANCEL_REJECTED, NO_SUCH_ORDER):
                         return
@@ -251,6 +251,13 @@ class OrderRecovery:
                 delay = min(delay * 2, LONGEST_WITHDRAWAL_PAUSE_SECS)
         finally:
             self._withdrawing.discard(order.client_order_id)
+
+    async def _cancel(self, order: Order) -> None:
+        name = order.client_order_id.value
+        if order.order_type in BINANCE_FUTURES_ALGO_ORDER_TYPES:
+            await self._account.cancel_algo_order(client_algo_id=name)
+        else:
+            await self._account.cancel_order(symbol=order.instrument_id.symbol.value, orig_client_order_id=name)
 
     async def algo_order(self, order: Order) -> BinanceFuturesAlgoOrder | None:
         """Return the venue's conditional order with the client id of `order`, or None; errors propagate."""

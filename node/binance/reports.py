@@ -8,9 +8,11 @@ are upstream's; `node.binance.upstream` refuses to run on any other version.
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from decimal import Decimal
 from typing import Any
 
 from nautilus_trader.adapters.binance.common.constants import BINANCE_FUTURES_ALGO_ORDER_TYPES
+from nautilus_trader.adapters.binance.common.enums import BinanceOrderStatus
 from nautilus_trader.adapters.binance.common.schemas.account import BinanceOrder, BinanceUserTrade
 from nautilus_trader.adapters.binance.common.symbol import BinanceSymbol
 from nautilus_trader.adapters.binance.futures.execution import BinanceFuturesExecutionClient
@@ -30,7 +32,7 @@ from nautilus_trader.execution.reports import (
     OrderStatusReport,
     PositionStatusReport,
 )
-from nautilus_trader.model.enums import OrderStatus, PositionSide
+from nautilus_trader.model.enums import OrderStatus, OrderType, PositionSide
 from nautilus_trader.model.identifiers import ClientOrderId, InstrumentId, VenueOrderId
 from nautilus_trader.model.objects import Quantity
 from nautilus_trader.model.orders import Order
@@ -148,6 +150,27 @@ class ReportingExecutionClient(BinanceFuturesExecutionClient):
         await self._links_applied()
         self._log_report_receipt(len(reports), "OrderStatusReport", command.log_receipt_level)
         return reports
+
+    def _parse_order_status_reports(
+        self, binance_orders: list[BinanceOrder], start_ms: int | None, end_ms: int | None
+    ) -> list[OrderStatusReport]:
+        """
+        Parse as upstream, but cancel a limit order that rests although it was rejected here.
+
+        Without it the engine refuses the report for good, and the order may fill when nobody expects it any more.
+        """
+        believed = []
+        for found in binance_orders:
+            order = self._cache.order(ClientOrderId(found.clientOrderId)) if found.clientOrderId else None
+            rejected = (
+                order is not None and order.status == OrderStatus.REJECTED and order.order_type == OrderType.LIMIT
+            )
+            if order is not None and rejected and not Decimal(found.executedQty or 0):
+                if found.status == BinanceOrderStatus.NEW:
+                    self._recovery.withdraw(order)
+            else:
+                believed.append(found)
+        return super()._parse_order_status_reports(believed, start_ms, end_ms)
 
     def _parse_algo_order_report(
         self, algo_order: BinanceFuturesAlgoOrder, start_ms: int | None, end_ms: int | None

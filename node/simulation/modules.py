@@ -275,7 +275,7 @@ class LiquidationModule(_BarModule):
         return cost
 
     def _adjust(self, amount: float) -> None:
-        self.exchange.adjust_account(Money(Decimal(repr(amount)).quantize(_UNIT), USDT))
+        self.exchange.adjust_account(Money(Decimal(repr(amount)).quantize(_UNIT, ROUND_HALF_EVEN), USDT))
 
     def _balance(self) -> float:
         account = self.exchange.cache.account_for_venue(self.exchange.id)

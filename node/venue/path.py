@@ -1,7 +1,7 @@
 """Prices on their way: the points of a bar, where a level is met, and trailing stops that follow."""
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 
 from node.venue.books import AlgoOrder
 
@@ -45,7 +45,7 @@ def trigger_level(algo: AlgoOrder, tick: Decimal) -> Decimal | None:
     if not algo.activated or algo.extreme is None:
         return None
     raw = algo.extreme * (_HUNDRED + algo.callback_rate if algo.is_buy else _HUNDRED - algo.callback_rate) / _HUNDRED
-    return (raw / tick).quantize(Decimal(1)) * tick
+    return (raw / tick).quantize(Decimal(1), ROUND_HALF_EVEN) * tick
 
 
 def trail(algo: AlgoOrder, price: Decimal, tick: Decimal) -> None:

@@ -45,7 +45,7 @@ class Puppet(Strategy):
 
     def obey(self, command: dict[str, Any]) -> dict[str, Any]:
         match command["do"]:
-            case "market" | "stop" | "target":
+            case "market" | "limit" | "stop" | "target":
                 return {"id": self._submit(command)}
             case "cancel":
                 self.cancel_order(self.cache.order(ClientOrderId(command["id"])))
@@ -63,6 +63,8 @@ class Puppet(Strategy):
         quantity = instrument.make_qty(Decimal(command["quantity"]))
         if command["do"] == "market":
             order = self.order_factory.market(XRP, side, quantity, reduce_only=command.get("reduce_only", False))
+        elif command["do"] == "limit":
+            order = self.order_factory.limit(XRP, side, quantity, instrument.make_price(Decimal(command["price"])))
         else:
             kind = self.order_factory.stop_market if command["do"] == "stop" else self.order_factory.market_if_touched
             trigger = instrument.make_price(Decimal(command["trigger"]))

@@ -330,6 +330,27 @@ async def test_a_stop_that_comes_to_rest_after_it_was_given_up_is_cancelled(venu
     assert not [line for line in await node.errors() if "InvalidStateTrigger" in line]
 
 
+@pytest.mark.parametrize("heard", ["the event", "after a gap"])
+async def test_a_limit_order_that_comes_to_rest_after_it_was_given_up_is_cancelled(
+    venue: Any, start_node: Any, heard: str
+) -> None:
+    node = await start_node()
+    await venue.control("fault", method="POST", path="/fapi/v1/order$", mode="close")
+    late = (await node.ask(do="limit", side="BUY", quantity="100", price="1.5"))["id"]
+    await node.until(lambda s: s["orders"][late]["status"] == "REJECTED", 20)
+    resting = {"symbol": "XRPUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": "1.5"}
+    resting |= {"quantity": "100", "newClientOrderId": late}
+    if heard == "after a gap":
+        await venue.control("drop_user_stream", refuse=True)
+    await venue.control("order", params=resting)  # executed after all
+    await venue.control("accept")
+    state = await node.until(lambda s: "REJECTED_ORDER_LIVE" in s["incidents"], 20)
+    assert state["orders"][late]["status"] == "REJECTED"
+    books = await venue.until(lambda b: not b["open_orders"])
+    assert [(o["client_order_id"], o["status"]) for o in books["orders"]] == [(late, "CANCELED")]
+    assert not [line for line in await node.errors() if "InvalidStateTrigger" in line]
+
+
 async def test_a_plain_refusal_stays_a_rejection(venue: Any, start_node: Any) -> None:
     node = await start_node()
     order_id = (await node.ask(do="market", side="BUY", quantity="100", reduce_only=True))["id"]
