@@ -1,6 +1,7 @@
 """No entry before what led to it is safe: what the live node waits for, and how it opens its journal."""
 
 import asyncio
+import errno
 import fcntl
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import IO
 
 from node.config import NodeConfig
 from node.journal import Journal, open_journal
-from strategies.errors import ConfigError, JournalError
+from strategies.errors import ConfigError, JournalError, JournalUnavailableError
 
 _PATIENCE_SECS = 2.0
 _POLL_SECS = 0.0011  # uvloop rounds anything below a millisecond to zero: a busy loop
@@ -44,9 +45,14 @@ class JournalGate:
     def __init__(self, config: NodeConfig, ahead: Path, on_failure: Callable[[str], None]) -> None:
         self._lock = _locked(config.journal)
         self._power_safe = config.journal_durability == "power"
-        self.journal: Journal = open_journal(
-            config.journal, ahead=ahead, power_safe=self._power_safe, on_failure=on_failure
-        )
+        try:
+            self.journal: Journal = open_journal(
+                config.journal, ahead=ahead, power_safe=self._power_safe, on_failure=on_failure
+            )
+        except BaseException:
+            if self._lock is not None:  # whoever tries again must not find it taken
+                self._lock.close()
+            raise
         # Flushing to a disk blocks, and the event loop must not.
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="journal-disk") if self._power_safe else None
 
@@ -98,7 +104,8 @@ def _locked(url: str) -> IO[str] | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.open("a")
     except OSError as e:
-        raise JournalError(f"journal {url}: {path}: cannot be written: {e.strerror}") from None
+        kind = JournalUnavailableError if e.errno == errno.ENOSPC else JournalError
+        raise kind(f"journal {url}: {path}: cannot be written: {e.strerror}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -3,7 +3,8 @@
 
 With ``environment: venue`` it starts the simulated venue itself (or attaches to one with ``--venue-url``), runs the
 whole chain on the replay and ends by itself with a summary. Exit code 0 only if every invariant held, 1 if one did not
-or the node could not run (the exchange does not answer, too), 2 for a mistake in the configuration.
+or the node could not run (the exchange, a Redis that is required or the journal's server does not answer, too), 2 for a
+mistake in the configuration.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import gc
 import sys
 from pathlib import Path
 
-from strategies.errors import VenueError
+from strategies.errors import UnavailableError, VenueError
 from strategies.startup import run_command
 
 _SWITCH_SECS = 0.0005
@@ -68,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             summary = runner.run(run_live(config, args.venue_url, flatten_on_stop=args.flatten_on_stop))
-    except VenueError as e:
+    except (VenueError, UnavailableError) as e:
         # No mistake of the configuration: a supervisor shall try again, which it does not after a code of 2.
         sys.stderr.write(f"error: {' '.join(str(e).split())}\n")
         return 1

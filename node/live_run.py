@@ -42,6 +42,7 @@ from node.kill_points import kill_point
 from node.live_summary import NodeView, Summary, summarize
 from node.redis_link import RedisConfig, reachable
 from node.restored import restored_ledger, restored_risk, settle_memory
+from node.start_retries import until_available
 from node.stopping import settle
 from strategies.base import FUNDING_READY_TOPIC, SignalStrategy
 from strategies.errors import VenueError
@@ -108,7 +109,7 @@ class _LiveRun:
         started = time.monotonic()
         kill = kill_point()
         self._operations.claim()
-        gate = JournalGate(self._config, self._operations.ahead, self._journal_failed)
+        gate = await until_available(self._open_gate)
         journal = gate.journal
         try:
             settings = self._environment.settings(self._session)
@@ -172,6 +173,9 @@ class _LiveRun:
             title=self._environment.title,
             seconds=seconds,
         )
+
+    async def _open_gate(self) -> JournalGate:
+        return JournalGate(self._config, self._operations.ahead, self._journal_failed)
 
     # -- before -------------------------------------------------------------------------------------------------------
 

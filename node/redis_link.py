@@ -6,20 +6,26 @@ it (:mod:`node.assembly`), so losing it, or finding it half empty, may cost hist
 absent Redis blocks the construction of the node without a word, and one that died in between hangs its end
 (`knowledge/live-binance.md` §4 R1/R2): it is asked first, and watched.
 
-Errors: absent or slow at start is **fatal** with ``required: true``, else **degraded**: the node runs without it.
+Errors: absent or slow at start is asked again and then **fatal** with ``required: true``, else **degraded**: the node
+runs without it.
 """
 
 import asyncio
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any
 
 import msgspec
 
-from strategies.errors import ConfigError
+from node.start_retries import START_DELAYS_SECS, until_available
+from strategies.errors import ConfigError, UnavailableError
 from strategies.yaml_config import FrozenConfig
 
 _OLDEST = (6, 2)
+_CLOSED = "the connection was closed"
+_PASSING = (_CLOSED, "LOADING", "BUSY", "MASTERDOWN")
+"""Answers of a Redis that will be there soon."""
 
 
 class RedisConfig(FrozenConfig, frozen=True):
@@ -68,7 +74,11 @@ class RedisConfig(FrozenConfig, frozen=True):
 
 
 class RedisError(ConfigError):
-    """Redis is not there, too slow, too old, or wants another password."""
+    """What is at that address is no Redis, is too old, or wants another password."""
+
+
+class RedisUnavailableError(RedisError, UnavailableError):
+    """Redis is not there, too slow, or still loading."""
 
 
 async def ping(config: RedisConfig) -> None:
@@ -91,9 +101,11 @@ async def ping(config: RedisConfig) -> None:
             await _command(reader, writer, "PING")
             version = _version(await _command(reader, writer, "INFO", "server"))
     except TimeoutError:
-        raise RedisError(f"redis {config.address}: no answer within {config.timeout_secs:g} s") from None
+        raise RedisUnavailableError(f"redis {config.address}: no answer within {config.timeout_secs:g} s") from None
     except (OSError, asyncio.IncompleteReadError, ValueError) as e:
-        raise RedisError(f"redis {config.address}: {e or type(e).__name__}") from None
+        passing = not isinstance(e, ValueError) or str(e).startswith(_PASSING)
+        kind = RedisUnavailableError if passing else RedisError
+        raise kind(f"redis {config.address}: {e or type(e).__name__}") from None
     finally:
         if writer is not None:
             writer.close()
@@ -104,9 +116,11 @@ async def ping(config: RedisConfig) -> None:
         raise RedisError(f"redis {config.address}: version {version[0]}.{version[1]} is too old, 6.2 is needed")
 
 
-async def reachable(config: RedisConfig | None) -> RedisConfig | None:
+async def reachable(config: RedisConfig | None, delays: Sequence[float] = START_DELAYS_SECS) -> RedisConfig | None:
     """
     Return `config` if Redis is there; None if it is not and may be done without.
+
+    One that is required is asked again after each of `delays` (s).
 
     Raises
     ------
@@ -117,10 +131,10 @@ async def reachable(config: RedisConfig | None) -> RedisConfig | None:
     if config is None:
         return None
     try:
-        await ping(config)
+        await until_available(lambda: ping(config), delays if config.required else ())
     except RedisError as e:
         if config.required:
-            raise RedisError(f"{e}; start it, or set redis.required: false") from None
+            raise type(e)(f"{e}; start it, or set redis.required: false") from None
         return None
     return config
 
@@ -133,7 +147,7 @@ async def _command(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *
     if line.startswith("$"):
         return (await reader.readexactly(int(line[1:]) + 2)).decode()
     if not line.startswith("+"):
-        raise ValueError(line.removeprefix("-") or "the connection was closed")
+        raise ValueError(line.removeprefix("-") or _CLOSED)
     return line[1:]
 
 

@@ -8,9 +8,11 @@ The exception tree of the project. Every error a person can cause or mend derive
     ├── ModelError         a model folder does not verify                          (fail closed)
     ├── JournalError       the durable record cannot be opened or written          (fatal)
     ├── VenueError         the exchange (or simulated venue) cannot be used        (propagate)
+    ├── UnavailableError   something a node needs is not there now, and may be soon (tried again at a start)
     └── InvariantError     one of the node's invariants did not hold               (fatal)
 
-Commands print the message as one line on stderr and exit with code 2; nothing else prints a traceback for these.
+Commands print the message as one line on stderr and exit with code 2; nothing else prints a traceback for these. The
+live node exits with 1 for ``VenueError`` and ``UnavailableError``: a supervisor shall start it again.
 """
 
 
@@ -40,6 +42,14 @@ class JournalError(ArgonautError):
 
 class VenueError(ArgonautError):
     """The exchange or the simulated venue answered in a way that makes continuing unsafe."""
+
+
+class UnavailableError(ArgonautError):
+    """A server does not answer, or a disk is full: no mistake of anybody's, and it may be over soon."""
+
+
+class JournalUnavailableError(JournalError, UnavailableError):
+    """The journal's server or disk is not there now."""
 
 
 class InvariantError(ArgonautError):

@@ -9,6 +9,7 @@ killed process) may take the last commits. PostgreSQL gives the same promise wit
 ``synchronous_commit = on``.
 """
 
+import errno
 import re
 import time
 import uuid
@@ -23,7 +24,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from node.journal.models import META
-from strategies.errors import JournalError
+from strategies.errors import JournalError, JournalUnavailableError
 
 HEAD: Final = "0001"
 """Newest schema revision this version knows; a test holds it equal to the migrations folder."""
@@ -33,6 +34,14 @@ DEFAULT_SCHEMA: Final = "argonaut"
 
 ADVISORY_LOCK: Final = 0x4152474F  # "ARGO": serialises schema changes between processes on PostgreSQL
 
+_SQLITE_PASSING: Final = ("database is locked", "disk is full", "disk i/o error")
+_POSTGRESQL_MISTAKES: Final = (
+    "authentication failed",
+    "no password supplied",
+    "pg_hba.conf",
+    "does not exist",
+    "denied",
+)
 _BUSY_SECONDS: Final = 5.0
 _TURN_SECONDS: Final = 60.0
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -105,7 +114,18 @@ class Database:
         reason = str(cause.orig if isinstance(cause, DBAPIError) and cause.orig is not None else cause)
         if self.read_only and "readonly database" in reason:
             reason += "; while no node has the file open, SQLite readers need write access to its folder"
-        return JournalError(self.scrub(f"journal {self.label}: {what}: {reason}"))
+        kind = JournalUnavailableError if self._passing(cause, reason.lower()) else JournalError
+        return kind(self.scrub(f"journal {self.label}: {what}: {reason}"))
+
+    def _passing(self, cause: BaseException, reason: str) -> bool:
+        """Whether `cause` may be over soon: server or disk, and no mistake in the address or the rights."""
+        if isinstance(cause, OSError):
+            return cause.errno == errno.ENOSPC
+        if not isinstance(cause, OperationalError):
+            return False
+        if self.is_sqlite:
+            return any(text in reason for text in _SQLITE_PASSING)
+        return not any(text in reason for text in _POSTGRESQL_MISTAKES)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:

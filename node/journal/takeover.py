@@ -1,5 +1,6 @@
 """Taking over what a former life of the node had written ahead and not yet put into the database."""
 
+import errno
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from node.journal import rows
 from node.journal.ahead import WriteAhead, leftover, put_away
 from node.journal.database import Database
 from node.journal.models import META
-from strategies.errors import JournalError
+from strategies.errors import JournalError, JournalUnavailableError
 from strategies.records import AnyRecord, IncidentRecord
 
 FOREIGN = "journal_ahead_foreign"
@@ -54,7 +55,8 @@ def take_over(database: Database, path: Path) -> WriteAhead:
     except SQLAlchemyError as e:
         raise database.error(f"what was written ahead in {path} cannot be taken over", e) from None
     except OSError as e:
-        raise JournalError(f"journal {database.label}: write-ahead file {path}: {e.strerror or e}") from None
+        kind = JournalUnavailableError if e.errno == errno.ENOSPC else JournalError
+        raise kind(f"journal {database.label}: write-ahead file {path}: {e.strerror or e}") from None
 
 
 def _record(line: bytes) -> Any:

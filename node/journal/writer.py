@@ -20,7 +20,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from node.journal import rows
 from node.journal.ahead import WriteAhead
 from node.journal.database import Database
-from strategies.errors import JournalError
+from strategies.errors import JournalError, JournalUnavailableError
 from strategies.records import IncidentRecord
 
 OVERFLOW: Final = "journal_degraded"
@@ -164,7 +164,9 @@ class Writer:
         try:
             self._ahead.force()
         except OSError as e:
-            raise JournalError(f"journal {self._database.label}: write-ahead file: {e.strerror or e}") from None
+            raise JournalUnavailableError(
+                f"journal {self._database.label}: write-ahead file: {e.strerror or e}"
+            ) from None
 
     def restart_ahead(self, identity: str) -> None:
         """Empty the write-ahead file and go on for the journal `identity`; call when nothing is waiting."""
@@ -189,7 +191,7 @@ class Writer:
             missing = target - self._written
         if not done:
             reason = self.failure or "the database is slow"
-            raise JournalError(
+            raise JournalUnavailableError(
                 f"journal {self._database.label}: {missing} records not written within {timeout:g} s: {reason}"
             )
 
@@ -218,7 +220,9 @@ class Writer:
             self._ahead = None
         if self.waiting:
             reason = self.failure or "the database is slow"
-            raise JournalError(f"journal {self._database.label}: {self.waiting} records could not be written: {reason}")
+            raise JournalUnavailableError(
+                f"journal {self._database.label}: {self.waiting} records could not be written: {reason}"
+            )
 
     def _write_ahead(self, record: Any) -> bool:
         """Append `record`, whose turn among the accepted it is; return whether that made it safe."""

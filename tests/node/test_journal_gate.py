@@ -8,7 +8,7 @@ import pytest
 
 from node.config import NodeConfig, StrategyConfig
 from node.journal_gate import JournalGate
-from strategies.errors import ConfigError
+from strategies.errors import ConfigError, JournalError, UnavailableError
 from strategies.records import IncidentRecord
 
 
@@ -51,6 +51,15 @@ async def test_an_entry_is_denied_once_the_database_has_failed(tmp_path: Path, m
     assert not await gate.written()
     monkeypatch.undo()
     gate.close()
+
+
+def test_a_gate_that_could_not_be_opened_can_be_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "journal.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(JournalError, match="not a database") as caught:
+        _gate(tmp_path, "process")
+    assert not isinstance(caught.value, UnavailableError)
+    (tmp_path / "journal.sqlite").unlink()
+    _gate(tmp_path, "process").close()
 
 
 def test_two_nodes_cannot_write_one_journal(tmp_path: Path) -> None:

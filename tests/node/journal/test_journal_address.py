@@ -5,7 +5,7 @@ import traceback
 import pytest
 
 from node.journal import open_journal
-from strategies.errors import JournalError
+from strategies.errors import JournalError, UnavailableError
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,7 @@ def test_an_unreachable_server_is_named_without_password(address):
     assert "ge%2Fheim" not in shown
     assert f"127.0.0.1:{port}/db" in str(caught.value)
     assert "refused" in str(caught.value)
+    assert isinstance(caught.value, UnavailableError)
 
 
 def test_a_wrong_password_is_not_repeated(cluster):
@@ -62,6 +63,7 @@ def test_a_wrong_password_is_not_repeated(cluster):
         open_journal(wrong)
     shown = "".join(traceback.format_exception(caught.value))
     assert "wr0ng" not in shown
+    assert not isinstance(caught.value, UnavailableError), "waiting does not mend it"
 
 
 def test_the_password_is_in_no_label(journal):
@@ -95,8 +97,9 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
 
 
 def test_a_path_that_is_a_folder_is_told(tmp_path):
-    with pytest.raises(JournalError, match="unable to open database file"):
+    with pytest.raises(JournalError, match="unable to open database file") as caught:
         open_journal(f"sqlite:///{tmp_path}")
+    assert not isinstance(caught.value, UnavailableError)
 
 
 def test_options_are_checked(tmp_path):
