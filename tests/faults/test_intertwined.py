@@ -1,0 +1,71 @@
+"""Two disturbances at once, in an order the seed decides: what no scenario foresaw, judged by the same invariants."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from tests.faults.bench import Bench
+from tests.faults.harness import Run
+from tests.faults.scenarios import SCENARIOS, Scenario
+from tests.faults.scenarios.acts import in_order
+from tests.faults.scenarios.scenario import AUDITED, Act
+from tests.faults.verdicts import BLIND_CLOSE, CRITICAL
+
+SEEDS = range(7000, 7060)
+AFTERWARDS = 6
+"""Bars replayed after it all."""
+
+
+def _mixable(scenario: Scenario) -> bool:
+    """Leave out those that need a node or venue of their own kind, or end trading by design."""
+    return not scenario.alone and not scenario.venue and set(scenario.node) <= {"audit"} and scenario.trades_on
+
+
+def intertwined(seed: int) -> Scenario:
+    """Return a scenario made of the acts of two, each in its own order."""
+    chance = random.Random(seed)
+    pair = chance.sample([s for s in SCENARIOS if _mixable(s)], 2)
+    left = [list(scenario.acts) for scenario in pair]
+    acts: list[Act] = []
+    while any(left):
+        acts.append(chance.choice([some for some in left if some]).pop(0))
+    name = " + ".join(f"{s.row} {s.name}" for s in pair)
+    tolerates = pair[0].tolerates | pair[1].tolerates | {CRITICAL, BLIND_CLOSE}
+    return replace(pair[0], name=name, acts=tuple(acts), told=(), tolerates=tolerates, node=AUDITED)
+
+
+def _play(run: Run, scenario: Scenario) -> None:
+    """
+    Do what can be done.
+
+    An act may find that the other disturbance has taken away what it waits for; the invariants must hold all the same.
+    """
+    try:
+        for act in scenario.acts:
+            act(run)
+    except (AssertionError, LookupError):
+        for action in ("clear_faults", "accept"):
+            run.control(action)
+        if run.node is None or run.node.poll() is not None:
+            run.start_node()
+    run.step(AFTERWARDS)
+    run.until(in_order, what="order after it all", path="open")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_invariant_breaks_under_two_disturbances(bench: Bench, seed: int) -> None:
+    scenario = intertwined(seed)
+    run = bench.take(scenario, seed)
+    passed = False
+    try:
+        _play(run, scenario)
+        found = run.judge(scenario.tolerates, ())
+        assert not found, f"seed {seed}, {scenario.name}: {found}; {run.log_tail()}"
+        passed = True
+    finally:
+        if passed:
+            bench.give_back(scenario)
+        else:
+            bench.discard()
