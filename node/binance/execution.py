@@ -199,12 +199,12 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
         """
         message = self._decoder_futures_order_update.decode(raw)
         data = message.o
-        if data.c and data.c.startswith(EXCHANGE_ORDERS) and data.l and Decimal(data.l):
-            self._book_exchange_fill(data, millis_to_nanos(message.T))
-            return
         client_order_id = ClientOrderId(data.c) if data.c else None
         venue_order_id = VenueOrderId(str(data.i))
         order = self._cache.order(client_order_id) if client_order_id is not None else None
+        if data.c and data.l and Decimal(data.l) and (order is None or data.c.startswith(EXCHANGE_ORDERS)):
+            self._book_foreign_fill(data, millis_to_nanos(message.T), known=order is not None)
+            return
         if order is not None:
             if (
                 order.status == OrderStatus.REJECTED
@@ -223,9 +223,9 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
         if not (self._use_trade_lite and data.x == BinanceExecutionType.TRADE):
             data.handle_order_trade_update(self)
 
-    def _book_exchange_fill(self, data: BinanceFuturesOrderData, ts_event: int) -> None:
+    def _book_foreign_fill(self, data: BinanceFuturesOrderData, ts_event: int, *, known: bool) -> None:
         """
-        Book a trade of the exchange's own: liquidation, deleveraging, settlement.
+        Book a trade nobody announced: of the exchange's own (liquidation, deleveraging, settlement), or a person's.
 
         Without it the engine takes the filled order for a reason to invent a trade, without its id and its fee, and
         refuses the real one: the journal then lacks what was paid (`knowledge/live-binance.md` §4 F14d). So the order
@@ -235,11 +235,11 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
         instrument = self._instrument_provider.find(instrument_id)
         venue_order_id = VenueOrderId(str(data.i))
         if instrument is None:
-            self._request_resync(f"a forced trade in {data.s}, which this node does not know")
+            self._request_resync(f"a trade in {data.s}, which this node does not know")
             return
         now = self._clock.timestamp_ns()
         last = Quantity(Decimal(data.l or 0), instrument.size_precision)
-        if Decimal(data.z or 0) == Decimal(data.l or 0):
+        if not known:
             report = data.parse_to_order_status_report(
                 account_id=self.account_id,
                 instrument_id=instrument_id,
@@ -252,6 +252,8 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
             report.order_status = OrderStatus.ACCEPTED
             report.filled_qty = Quantity.zero(instrument.size_precision)
             self._send_order_status_report(report)
+            if Decimal(data.z or 0) != Decimal(data.l or 0):
+                self._request_resync(f"earlier trades of {data.c} in {data.s} were not heard")
         fee = Decimal(data.n) if data.n else Decimal(0)
         self._send_fill_report(
             FillReport(
@@ -264,7 +266,7 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
                 last_qty=last,
                 last_px=Price(Decimal(data.L or 0), instrument.price_precision),
                 commission=Money(fee, Currency.from_str(data.N) if data.N else instrument.quote_currency),
-                liquidity_side=LiquiditySide.TAKER,
+                liquidity_side=LiquiditySide.MAKER if data.m else LiquiditySide.TAKER,
                 report_id=UUID4(),
                 ts_event=ts_event,
                 ts_init=now,

@@ -21,6 +21,17 @@ from tests.faults.verdicts import BLIND_CLOSE, CRITICAL, MONEY, REJECTED
 
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario("F14", "a person closes the position", 2, (position, human("against", "1", reduce_only=True), flat)),
+    Scenario(
+        "F14",
+        "a person closes the position, the trade is told before its order",
+        8,
+        (
+            position,
+            control("event_fault", event="ORDER_TRADE_UPDATE", mode="hold", times=2),
+            human("against", "1", reduce_only=True),
+            flat,
+        ),
+    ),
     Scenario("F14", "a person doubles the position", 1, (position, human("with", "1"), protected)),
     Scenario("F14", "a person halves the position", 2, (position, human("against", "0.5"), protected)),
     Scenario("F14", "a person reverses the position", 1, (position, human("against", "2"), protected)),

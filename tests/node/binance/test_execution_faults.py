@@ -86,6 +86,16 @@ async def test_a_dropped_user_stream_leaves_the_position_alone(venue: Any, start
     await assert_same_books(venue, node)
 
 
+async def test_a_persons_trade_that_comes_before_its_order_is_booked_as_it_is(venue: Any, start_node: Any) -> None:
+    """Told of a filled order it does not know, the engine would invent the trade and refuse the real one."""
+    node = await start_node()
+    await node.enter()
+    await venue.control("event_fault", event="ORDER_TRADE_UPDATE", mode="hold", times=2)  # TRADE, then NEW
+    await venue.control("order", params={"symbol": "XRPUSDT", "side": "SELL", "type": "MARKET", "quantity": "100"})
+    await node.until(lambda s: net(s) == 0)
+    await assert_same_books(venue, node)
+
+
 async def test_a_read_back_does_not_trade_an_earlier_life_again(venue: Any, start_node: Any) -> None:
     """Flat at its start, a node hears nothing of the orders before; a gap must not bring them as if they were new."""
     first = await start_node()
