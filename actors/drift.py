@@ -15,15 +15,17 @@ incident               when
 ``drift_unmeasured``   the model folder does not verify, or stores no distribution
 =====================  ================================================================================
 
-Errors: a defect here never reaches the decision (**degraded**); in backtests it ends the run. The windows live in
-memory: after a restart they fill anew.
+Errors: a defect here never reaches the decision (**degraded**); in backtests it ends the run. The windows are filled
+again from the journal at a start: rows and scores of the model that still decides, and what was told already.
 """
 
+import math
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from nautilus_trader.common.actor import Actor
 from nautilus_trader.common.config import ActorConfig
@@ -34,11 +36,70 @@ from actors.model_folder import LoadedModel, ModelFolderError, folder_state, loa
 from actors.reporting import Reporter, contained
 from strategies.kernel.columns import FEATURE_SCHEMA
 from strategies.messages import SIGNAL, VERDICT, Signal, Verdict, topic
-from strategies.records import TOPIC, TradeRecord
+from strategies.records import TOPIC, IncidentRecord, TradeRecord
+from strategies.yaml_config import FrozenConfig
 
 _LAST = 0  # started behind the gates, so heard behind them: the bus keeps the order of equal priorities
 _REMEMBERED = 1_000
+_CALIBRATION = "calibration"
+DRIFTED = ("feature_drift", "score_drift", "calibration_drift")
+DRIFT_OVER = "drift_over"
 _RESOLVED = {"TAKE_PROFIT": 1.0, "STOP_LOSS": 0.0, "TIME_STOP": 0.0}
+
+
+class Heard(FrozenConfig, frozen=True):
+    """
+    One signal of before, as the journal has it.
+
+    Attributes
+    ----------
+    signal_id : str
+        Which.
+    row : list of float or None
+        Its features, in the order of a signal's.
+    model : str
+        First letters of the fingerprint of the model that scored it; empty where none did.
+    score : float or None
+        What that said.
+    exit_reason : str
+        How its trade ended; empty while it is open, or was never made.
+
+    """
+
+    signal_id: str
+    row: list[float | None]
+    model: str = ""
+    score: float | None = None
+    exit_reason: str = ""
+
+
+class RestoredDrift(FrozenConfig, frozen=True):
+    """
+    What a starting monitor must remember.
+
+    Attributes
+    ----------
+    heard : list of Heard
+        Newest signals, oldest first; as many as the windows of features and of trades need.
+    drifted : list of str
+        Columns told to have drifted, and not told to be back.
+
+    """
+
+    heard: list[Heard] = msgspec.field(default_factory=list)
+    drifted: list[str] = msgspec.field(default_factory=list)
+
+
+def told_drifted(incidents: Iterable[IncidentRecord]) -> list[str]:
+    """Return which columns are told to have drifted and not to be back, from incidents in order."""
+    found: dict[str, None] = {}
+    for incident in incidents:
+        name = incident.message.partition(":")[0]
+        if incident.code in DRIFTED:
+            found[name] = None
+        elif incident.code == DRIFT_OVER:
+            found.pop(name, None)
+    return list(found)
 
 
 class DriftMonitorConfig(ActorConfig, kw_only=True, frozen=True):
@@ -55,6 +116,8 @@ class DriftMonitorConfig(ActorConfig, kw_only=True, frozen=True):
         Index above which a column counts as drifted, if chance gives it less than once in 10,000 looks.
     trades, trades_bound : int, float
         Newest closed trades with a score, and standard deviations from which their results contradict the scores.
+    restored : RestoredDrift
+        What the journal remembers.
     raise_errors : bool
         Backtests: a defect must end the run.
 
@@ -66,6 +129,7 @@ class DriftMonitorConfig(ActorConfig, kw_only=True, frozen=True):
     psi_bound: float = 0.25
     trades: int = 50
     trades_bound: float = 3.0
+    restored: RestoredDrift = RestoredDrift()
     raise_errors: bool = False
 
 
@@ -102,6 +166,7 @@ class DriftMonitor(Actor):
         for name, handler in self._subscriptions:
             self.msgbus.subscribe(name, handler, _LAST)
         self._contained(lambda _: self._load())(None)
+        self._contained(lambda _: self._restore())(None)
 
     def on_stop(self) -> None:
         """Leave the bus."""
@@ -140,15 +205,28 @@ class DriftMonitor(Actor):
         self._closed.clear()
         self._drifted.clear()
 
+    def _restore(self) -> None:
+        """Hear again what was heard before the start; nothing is told of it, and another model's part is left out."""
+        if self._model is None or self._heard:
+            return
+        for old in self.config.restored.heard:
+            if old.model and not self._model.fingerprint.startswith(old.model):
+                continue
+            values = [math.nan if x is None else x for x in old.row]
+            if len(values) == len(SIGNAL_FEATURES):
+                self._note_row(values)
+            if old.score is None or not old.model:
+                continue
+            self._note_score(old.signal_id, old.score)
+            if old.exit_reason:
+                self._close(old.signal_id, old.exit_reason)
+        self._drifted = {name for name in self.config.restored.drifted if name in self._bins or name == _CALIBRATION}
+
     # -- features and scores ------------------------------------------------------------------------------------------
 
     def _on_signal(self, signal: Signal) -> None:
         self._load()
-        values = signal.feature_row()
-        for name in self._bins:
-            if name != "score":
-                self._note(name, float(values[SIGNAL_FEATURES.index(name)]))
-        self._heard += 1
+        self._note_row(signal.feature_row())
         if self._heard >= self.config.window and self._heard % self.config.every == 0:
             for name in self._bins:
                 self._compare(name)
@@ -156,11 +234,20 @@ class DriftMonitor(Actor):
     def _on_verdict(self, verdict: Verdict) -> None:
         if verdict.gate != "ml" or verdict.score != verdict.score:
             return
-        self._scores[verdict.signal_id] = verdict.score
+        self._note_score(verdict.signal_id, verdict.score)
+
+    def _note_row(self, values: Any) -> None:
+        for name in self._bins:
+            if name != "score":
+                self._note(name, float(values[SIGNAL_FEATURES.index(name)]))
+        self._heard += 1
+
+    def _note_score(self, signal_id: str, score: float) -> None:
+        self._scores[signal_id] = score
         if len(self._scores) > _REMEMBERED:
             self._scores.popitem(last=False)
         if "score" in self._bins:
-            self._note("score", verdict.score)
+            self._note("score", score)
 
     def _note(self, name: str, value: float) -> None:
         rows, counts = self._rows[name], self._counts[name]
@@ -184,11 +271,8 @@ class DriftMonitor(Actor):
     # -- calibration --------------------------------------------------------------------------------------------------
 
     def _on_trade(self, trade: TradeRecord) -> None:
-        outcome = _RESOLVED.get(trade.exit_reason)
-        score = None if trade.signal_id is None else self._scores.pop(trade.signal_id, None)
-        if outcome is None or score is None:
+        if trade.signal_id is None or not self._close(trade.signal_id, trade.exit_reason):
             return
-        self._closed.append((score, outcome))
         if len(self._closed) < self.config.trades:
             return
         promised, came = np.array(self._closed).T
@@ -197,10 +281,18 @@ class DriftMonitor(Actor):
         brier = float(np.mean((promised - came) ** 2))
         self.calibration = (deviation, brier)
         text = (
-            f"{len(came)} trades: {came.sum():.0f} reached the target, {promised.sum():.1f} were promised "
-            f"({deviation:+.1f} standard deviations), Brier score {brier:.3f}"
+            f"{_CALIBRATION}: {len(came)} trades: {came.sum():.0f} reached the target, {promised.sum():.1f} were "
+            f"promised ({deviation:+.1f} standard deviations), Brier score {brier:.3f}"
         )
-        self._judge("calibration", "calibration_drift", text, drifted=abs(deviation) > self.config.trades_bound)
+        self._judge(_CALIBRATION, "calibration_drift", text, drifted=abs(deviation) > self.config.trades_bound)
+
+    def _close(self, signal_id: str, exit_reason: str) -> bool:
+        """Note how a scored trade ended; False where that answers nothing about its score."""
+        outcome, score = _RESOLVED.get(exit_reason), self._scores.pop(signal_id, None)
+        if outcome is None or score is None:
+            return False
+        self._closed.append((score, outcome))
+        return True
 
     def _judge(self, what: str, code: str, text: str, *, drifted: bool) -> None:
         if drifted and what not in self._drifted:
@@ -208,4 +300,4 @@ class DriftMonitor(Actor):
             self._reporter.incident("warning", code, None, text)
         elif not drifted and what in self._drifted:
             self._drifted.discard(what)
-            self._reporter.incident("info", "drift_over", None, text)
+            self._reporter.incident("info", DRIFT_OVER, None, text)

@@ -106,6 +106,7 @@ async def summarize_account(
         fills=[record_to_plain(r) for r in fills],
         trades=[record_to_plain(r) for r in trades],
         counts=journal.counts(),
+        outcomes=[record_to_plain(r) for r in journal.outcomes()],
         title=title,
     )
 

@@ -31,7 +31,6 @@ from nautilus_trader.risk.config import RiskEngineConfig
 from nautilus_trader.trading.config import ImportableStrategyConfig
 
 from actors.data_quality import DataQualityConfig as DataQualityActorConfig
-from actors.drift import DriftMonitorConfig
 from actors.ledger import RestoredLedger
 from actors.ml_filter import MlFilterConfig
 from actors.recorder import RecorderConfig
@@ -44,6 +43,7 @@ from node.config import DataQualityConfig, NodeConfig
 from node.redis_link import RedisConfig, engine_configs
 from node.simulation.fills import RateFeeModelConfig, SlippageFillModelConfig
 from node.simulation.modules import FundingModuleConfig, LiquidationModuleConfig
+from node.watching import RestoredWatch, counterfactuals_config, drift_config
 from strategies.errors import ConfigError
 from strategies.order_ids import symbol_tag
 from strategies.params_file import load_params
@@ -86,6 +86,7 @@ class Mode:
     start_balance: float = 10_000.0
     restored: RestoredRisk = field(default_factory=RestoredRisk)
     ledger: RestoredLedger = field(default_factory=RestoredLedger)
+    watch: RestoredWatch = field(default_factory=RestoredWatch)
     poller: FundingPollerConfig | None = None
     replay: bool = False
 
@@ -147,12 +148,12 @@ def components(config: NodeConfig, mode: Mode) -> tuple[list[ImportableActorConf
             ),
         )
     )
-    if config.gate.mode != "off" and config.gate.drift is not None:  # behind the gates
-        watched = {name: getattr(config.gate.drift, name) for name in config.gate.drift.__struct_fields__}
-        monitor = DriftMonitorConfig(
-            component_id="DriftMonitor", model_dir=config.gate.model_dir, raise_errors=not mode.live, **watched
-        )
+    monitor = drift_config(config, mode.watch, live=mode.live)
+    if monitor is not None:  # behind the gates, as is what follows
         actors.append(_actor("actors.drift:DriftMonitor", monitor))
+    follower = counterfactuals_config(config, mode.watch, live=mode.live)
+    if follower is not None:
+        actors.append(_actor("actors.counterfactual:Counterfactuals", follower))
     if config.data_quality is not None:
         actors.append(_data_quality(config, config.data_quality, mode))
     if mode.poller is not None:

@@ -28,6 +28,7 @@ from strategies.records import (
     FundingRecord,
     IncidentRecord,
     OrderRecord,
+    OutcomeRecord,
     Record,
     SignalRecord,
     TradeRecord,
@@ -48,6 +49,7 @@ class Records:
         self.trades: list[TradeRecord] = []
         self.equity: list[EquityRecord] = []
         self.incidents: list[IncidentRecord] = []
+        self.outcomes: list[OutcomeRecord] = []
         self._by_kind: dict[str, list[Any]] = {
             "signal": self.signals,
             "verdict": self.verdicts,
@@ -58,6 +60,7 @@ class Records:
             "trade": self.trades,
             "equity": self.equity,
             "incident": self.incidents,
+            "outcome": self.outcomes,
         }
 
     def attach(self, msgbus: Any) -> None:
@@ -110,6 +113,7 @@ class BacktestResult(msgspec.Struct, frozen=True, kw_only=True):
     fills: list[FillRecord]
     funding: list[FundingRecord]
     incidents: list[IncidentRecord]
+    outcomes: list[OutcomeRecord]
     equity: list[EquityRecord]
     daily_equity: list[tuple[str, float]]
 
@@ -224,6 +228,7 @@ def _result(
         fills=records.fills,
         funding=records.funding,
         incidents=records.incidents,
+        outcomes=records.outcomes,
         equity=points,
         daily_equity=[((format_time(d * 86_400_000_000_000) or "")[:10], v) for d, v in zip(days, values, strict=True)],
     )

@@ -91,6 +91,20 @@ class DriftConfig(FrozenConfig, frozen=True):
     trades_bound: Positive = 3.0
 
 
+class CounterfactualConfig(FrozenConfig, frozen=True):
+    """
+    What blocked signals would have made. The whole section absent: not in the chain.
+
+    Attributes
+    ----------
+    horizon_bars : int
+        Bars a signal is followed at most; where the strategy has a time stop, that.
+
+    """
+
+    horizon_bars: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 96
+
+
 class GateConfig(FrozenConfig, frozen=True):
     """
     The ML gate. ``off``: not in the chain; ``shadow``: scores, never blocks; ``enforce``: blocks below the threshold.
@@ -288,6 +302,8 @@ class NodeConfig(FrozenConfig, frozen=True):
         in the operating system's hands, and survives a killed process. Nothing else is different.
     venue : str or None
         Configuration of the simulated venue (environments ``venue`` and ``paper``).
+    counterfactual : CounterfactualConfig or None
+        Follow every blocked signal to what it would have made, for the journal; absent: not.
     record : RecordingConfig or None
         Record the market beside trading (live only); absent: not.
     redis : RedisConfig or None
@@ -313,6 +329,7 @@ class NodeConfig(FrozenConfig, frozen=True):
     gate: GateConfig = GateConfig()
     risk: RiskConfig = RiskConfig()
     data_quality: DataQualityConfig | None = None
+    counterfactual: CounterfactualConfig | None = None
     backtest: BacktestConfig = BacktestConfig()
     exchange: ExchangeConfig = ExchangeConfig()
     record: RecordingConfig | None = None

@@ -44,9 +44,12 @@ from node.redis_link import RedisConfig, reachable
 from node.restored import restored_ledger, restored_risk, settle_memory
 from node.start_retries import until_available
 from node.stopping import settle
+from node.watching import RestoredWatch, restored_watch
 from strategies.base import FUNDING_READY_TOPIC, SignalStrategy
 from strategies.errors import VenueError
 from strategies.request_budget import RequestBudget
+
+type Restored = tuple[RestoredRisk, RestoredLedger, RestoredWatch]
 
 _MILLI_NS = 1_000_000
 _DAY_NS = 86_400_000_000_000
@@ -210,7 +213,7 @@ class _LiveRun:
         if failed:
             raise VenueError(f"not started: {'; '.join(failed)}")
 
-    async def _restore(self, journal: Journal, settings: BinanceSettings) -> tuple[RestoredRisk, RestoredLedger]:
+    async def _restore(self, journal: Journal, settings: BinanceSettings) -> Restored:
         """Read the journal, and ask the venue what happened since it was last written."""
         symbols = self._config.symbols
         restore = journal.restore(list(symbols), self._session.market_time_ns)
@@ -218,7 +221,8 @@ class _LiveRun:
             missed = await missed_fills(rest, journal, symbols, replay=self._environment.replay)
             now_ms = time.time_ns() // _MILLI_NS
             funding = await missed_funding(rest, journal, symbols, now_ms=now_ms, replay=self._environment.replay)
-        return restored_risk(restore), restored_ledger(restore, missed, funding)
+        ledger = restored_ledger(restore, missed, funding)
+        return restored_risk(restore), ledger, restored_watch(journal, self._config)
 
     def _rest(self, settings: BinanceSettings, budget: RequestBudget | None = None) -> BinanceRest:
         resolved = settings.resolved()
@@ -231,7 +235,7 @@ class _LiveRun:
             budget=budget,
         )
 
-    def _build(self, restored: tuple[RestoredRisk, RestoredLedger], settings: BinanceSettings) -> TradingNode:
+    def _build(self, restored: Restored, settings: BinanceSettings) -> TradingNode:
         config = self._config
         data_client, exec_client = client_configs(settings)
         mode = Mode(
@@ -242,6 +246,7 @@ class _LiveRun:
             start_balance=self._session.start_balance,
             restored=restored[0],
             ledger=restored[1],
+            watch=restored[2],
             poller=FundingPollerConfig(
                 component_id="FundingPoller",
                 instrument_ids=tuple(instrument_id(s) for s in config.symbols),

@@ -8,6 +8,7 @@ agree.
 from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any, TextIO
 
 import msgspec
@@ -17,7 +18,7 @@ from catalog.instruments import instrument_id
 from catalog.sample import SampleInfo
 from node.binance.barrier import ReplayResult
 from node.journal import Journal
-from node.report import counts_table, record_to_plain, trades_table
+from node.report import counts_table, outcomes_table, record_to_plain, trades_table
 from node.venue.audit import protection_gaps
 from strategies.base import SignalStrategy
 from strategies.order_ids import Leg, decode
@@ -86,6 +87,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     fills: list[dict[str, Any]]
     trades: list[dict[str, Any]]
     counts: dict[str, int]
+    outcomes: list[dict[str, Any]] = []
     title: str = "the simulated venue"
 
 
@@ -140,6 +142,7 @@ def summarize(
         fills=[record_to_plain(r) for r in fills],
         trades=[record_to_plain(r) for r in trades],
         counts=journal.counts(),
+        outcomes=[record_to_plain(r) for r in journal.outcomes()],
         title=title,
     )
 
@@ -288,6 +291,8 @@ def print_summary(summary: Summary, out: TextIO) -> None:
     trades = [_Row(t) for t in summary.trades]
     console.print(trades_table(trades[-12:], total=len(trades)))
     console.print(counts_table(f"Verdicts on {len(summary.signals)} signals", summary.verdicts))
+    if summary.outcomes:
+        console.print(outcomes_table([SimpleNamespace(**o) for o in summary.outcomes]))
     if summary.incidents_by_code:
         console.print(counts_table("Incidents", summary.incidents_by_code))
     console.print(

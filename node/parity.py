@@ -1,9 +1,10 @@
 """
 ``python -m node.parity``: whether the live node and the backtest decided and traded alike.
 
-Compares the JSON results of ``node.backtest`` and ``node.live`` over the same bars: signals, verdicts and the list of
-fills (symbol, leg, side, quantity, price, market time) in their global order. Event sequences, ids, wall times and the
-last digit of fees are not compared (`knowledge/replay-on-live-node.md` §5 says why they differ).
+Compares the JSON results of ``node.backtest`` and ``node.live`` over the same bars: signals, verdicts, outcomes of
+blocked signals, and the list of fills (symbol, leg, side, quantity, price, market time) in their global order. Event
+sequences, ids, wall times and the last digit of fees are not compared (`knowledge/replay-on-live-node.md` §5 says why
+they differ).
 """
 
 import argparse
@@ -17,6 +18,7 @@ from strategies.startup import run_command
 
 SIGNAL_FIELDS = ("id", "symbol", "side", "strength", "reference_price", "stop_price", "target_price", "features")
 VERDICT_FIELDS = ("id", "passed", "reason", "score")
+OUTCOME_FIELDS = ("id", "blocked_by", "outcome", "net_r", "entry_price", "exit_price", "resolved_time")
 FILL_FIELDS = ("symbol", "leg", "side", "quantity", "price", "market_time")
 
 
@@ -61,6 +63,11 @@ def compare(backtest: dict[str, Any], live: dict[str, Any]) -> Parity:
         found = _first_difference(what, _rows(backtest[what], fields), _rows(live[what], fields))
         if found is not None:
             differences.append(found)
+    # What blocked signals would have made is told in the order their bars came, which two symbols may share.
+    theirs, ours = (sorted(_rows(r.get("outcomes", []), OUTCOME_FIELDS)) for r in (backtest, live))
+    found = _first_difference("outcomes", theirs, ours)
+    if found is not None:
+        differences.append(found)
     return Parity(len(live["signals"]), len(live["verdict_records"]), len(live["fills"]), differences)
 
 

@@ -113,6 +113,8 @@ def print_result(result: "BacktestResult", out: TextIO) -> None:
     console.print(trades_table(result.trades[-12:], total=len(result.trades)))
     console.print(statistics_table(result.statistics))
     console.print(counts_table("Verdicts", result.verdicts))
+    if result.outcomes:
+        console.print(outcomes_table(result.outcomes))
     console.print(f"  balance {result.final_balance:,.2f} USDT, equity {result.final_equity:,.2f} USDT")
     for position in result.open_positions:
         console.print(
@@ -162,6 +164,22 @@ def statistics_table(s: "Statistics") -> Table:
     ]
     for row in rows:
         table.add_row(*row)
+    return table
+
+
+def outcomes_table(outcomes: list[Any]) -> Table:
+    """Return, per gate and reason, what the signals it blocked would have made (records, or those read back)."""
+    table = Table(title="Blocked signals: what they would have made, after costs", title_justify="left")
+    for name in ("blocked by", "signals", "target", "stop", "time limit", "not known", "mean net R"):
+        table.add_column(name, justify="left" if name == "blocked by" else "right")
+    groups: dict[str, list[Any]] = {}
+    for one in outcomes:
+        groups.setdefault(one.blocked_by, []).append(one)
+    for name, found in sorted(groups.items()):
+        ends = [sum(o.outcome == end for o in found) for end in ("target", "stop", "horizon", "unresolved")]
+        known = [o.net_r for o in found if o.net_r is not None]
+        mean = f"{sum(known) / len(known):+.3f}" if known else "-"
+        table.add_row(name, str(len(found)), *map(str, ends), mean)
     return table
 
 

@@ -72,8 +72,9 @@ def counterfactuals(
 
     from catalog.instruments import interval_ns, load_instruments  # noqa: PLC0415 - as above
     from catalog.reader import load_bars, load_funding  # noqa: PLC0415 - as above
-    from research.labels import LabelConfig, Outcome, Settlements, SignalBars, label_signals  # noqa: PLC0415
+    from research.labels import LabelConfig, Settlements, SignalBars, label_signals  # noqa: PLC0415 - as above
     from research.live_labels import label_of  # noqa: PLC0415 - as above
+    from strategies.barriers import Outcome  # noqa: PLC0415 - as above
     from strategies.params_file import load_params  # noqa: PLC0415 - as above
 
     step, specs = interval_ns(config.interval), load_instruments()

@@ -7,27 +7,18 @@ that the engine of record fills first; fees, slippage and funding are those of t
 to the trades BacktestNode makes of the same signals.
 """
 
-from enum import IntEnum, unique
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from strategies.barriers import Costs, Hit, Outcome, fills, met, on_grid
+from strategies.barriers import net_r as result_of
 from strategies.yaml_config import FrozenConfig
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
-
-@unique
-class Outcome(IntEnum):
-    """How a labelled signal ended."""
-
-    UNRESOLVED = 0  # the data end before a barrier is reached
-    TARGET = 1
-    STOP = 2
-    HORIZON = 3
 
 
 class LabelConfig(FrozenConfig, frozen=True):
@@ -74,6 +65,12 @@ class LabelConfig(FrozenConfig, frozen=True):
     def assumed(self) -> float:
         """Slippage the levels allow for."""
         return self.slippage if self.assumed_slippage is None else self.assumed_slippage
+
+    def costs(self, tick: float | None = None) -> Costs:
+        """Return what a round trip costs."""
+        return Costs(
+            fee=self.fee, slippage=self.slippage, trigger_slippage=self.at_trigger, tick=tick, funding=self.funding
+        )
 
 
 class SignalBars(NamedTuple):
@@ -190,11 +187,7 @@ def label_signals(
         One entry per signal, in the order given.
 
     """
-
-    def on_grid(price: float) -> float:
-        # The second rounding gives the float that the decimal text of a bar's price gives: touching is reaching.
-        return price if tick is None else round(round(price / tick) * tick, 10)
-
+    costs = config.costs(tick)
     count = len(signals.at)
     outcome, end, label = (np.zeros(count, dtype=np.int64) for _ in range(3))
     net_r = np.full(count, np.nan)
@@ -202,18 +195,16 @@ def label_signals(
         at, side, atr = int(signals.at[k]), int(signals.side[k]), float(signals.atr[k])
         close = float(bars[3][at])
         reference = close * (1 + side * config.assumed)
-        stop = on_grid(reference - side * levels[0] * atr)
-        target = on_grid(reference + side * levels[1] * atr)
-        outcome[k], end[k], leave = _follow(bars, at, (side, stop, target), config)
-        if outcome[k] == Outcome.UNRESOLVED:
+        stop = on_grid(reference - side * levels[0] * atr, tick)
+        target = on_grid(reference + side * levels[1] * atr, tick)
+        hit, end[k] = _follow(bars, at, (side, stop, target), config)
+        outcome[k] = hit.outcome
+        if hit.outcome is Outcome.UNRESOLVED:
             continue
-        market = outcome[k] == Outcome.HORIZON
-        entry = on_grid(close * (1 + side * config.slippage))
-        got = on_grid(leave * (1 - side * (config.slippage if market else config.at_trigger)))
-        pnl = side * (got - entry) - config.fee * (entry + got)
+        paid = 0.0
         if settlements is not None and config.funding:
-            pnl -= side * settlements.paid(bars[3], at, int(end[k]) - (not market))
-        net_r[k] = pnl / abs(entry - stop) if entry != stop else np.nan
+            paid = settlements.paid(bars[3], at, int(end[k]) - (hit.outcome is not Outcome.HORIZON))
+        net_r[k] = result_of(side, fills(side, close, hit, costs), stop, paid, costs)
     label[outcome == Outcome.TARGET] = 1
     label[(outcome == Outcome.UNRESOLVED) | np.isnan(net_r)] = -1
     timed_out = outcome == Outcome.HORIZON
@@ -226,46 +217,20 @@ def label_signals(
 
 def _follow(
     bars: tuple[Floats, Floats, Floats, Floats], at: int, trade: tuple[int, float, float], config: LabelConfig
-) -> tuple[Outcome, int, float]:
-    """Return how the trade (side, stop, target) ended, at which bar, and the price it left at before slippage."""
+) -> tuple[Hit, int]:
+    """Return how the trade (side, stop, target) ended, and at which bar."""
     opens, highs, lows, closes = bars
     side, stop, target = trade
     last = min(at + config.horizon_bars, len(closes) - 1)
     window = slice(at + 1, last + 1)
     against, towards = (lows[window], highs[window]) if side > 0 else (highs[window], lows[window])
-    hit = np.flatnonzero((side * against <= side * stop) | (side * towards >= side * target))
-    if not len(hit):
-        if last < at + config.horizon_bars:
-            return Outcome.UNRESOLVED, last, float("nan")
-        return Outcome.HORIZON, last, float(closes[last])
-    index = at + 1 + int(hit[0])
-    opened, high, low = float(opens[index]), float(highs[index]), float(lows[index])
-    stopped = (low if side > 0 else high) * side <= stop * side
-    reached = (high if side > 0 else low) * side >= target * side
-    if stopped and reached:
-        stopped = _stop_first(side, (opened, high, low), (stop, target), config)
-    if stopped:
-        return Outcome.STOP, index, min(side * opened, side * stop) * side
-    return Outcome.TARGET, index, max(side * opened, side * target) * side
-
-
-def _stop_first(side: int, bar: tuple[float, float, float], levels: tuple[float, float], config: LabelConfig) -> bool:
-    """Whether the stop fills first in a bar (open, high, low) that reaches both levels (stop, target)."""
-    opened, high, low = bar
-    if config.both_hit == "stop" or side * opened <= side * levels[0]:
-        return True
-    if side * opened >= side * levels[1]:
-        return False
-    high_first = _distance(high - opened) < _distance(low - opened)
-    return high_first == (side < 0)
-
-
-def _distance(difference: float) -> int:
-    """
-    Return a distance as the engine compares it.
-
-    Raw prices are integers of 1e-16, and nautilus_trader 1.231.0 cuts their difference to 64 bits: one of more than
-    922 units of the quote currency is taken for another.
-    """
-    raw = round(difference * 1e8) * 10**8
-    return abs((raw + 2**63) % 2**64 - 2**63)
+    reached = np.flatnonzero((side * against <= side * stop) | (side * towards >= side * target))
+    if len(reached):
+        index = at + 1 + int(reached[0])
+        bar = (float(opens[index]), float(highs[index]), float(lows[index]))
+        hit = met(side, (stop, target), bar, stop_wins=config.both_hit == "stop")
+        if hit is not None:
+            return hit, index
+    if last < at + config.horizon_bars:
+        return Hit(Outcome.UNRESOLVED, float("nan")), last
+    return Hit(Outcome.HORIZON, float(closes[last])), last

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import msgspec
 
-from catalog.instruments import load_instruments
 from node.config import NodeConfig, load_config
+from node.trade_costs import costs_of
 from research.labels import LabelConfig
 from research.train_config import TrainConfig
 from strategies.errors import ConfigError
@@ -48,23 +48,12 @@ def label_of(node: NodeConfig, symbol: str, base: LabelConfig) -> LabelConfig:
         Fatal: a trailing stop or break-even, which no label follows; or a symbol without figures.
 
     """
-    protection, costs = node.strategy.protection, node.backtest
-    for name in ("trailing", "break_even"):
-        if getattr(protection, name) is not None:
-            text = "labels follow fixed stops only: leave it out, or gate.mode: off"
-            raise ConfigError(f"strategy.protection.{name}: {text}")
-    if costs.fees is not None:
-        fee = float(costs.fees.taker)
-    else:
-        specs = load_instruments()
-        if symbol not in specs:
-            raise ConfigError(f"config/instruments.yaml: {symbol}: no figures for this symbol: add them")
-        fee = float(specs[symbol].taker_fee)
+    protection, costs = node.strategy.protection, costs_of(node, symbol)
     changes: dict[str, object] = {
-        "slippage": costs.slippage_bps / 10_000,
-        "trigger_slippage": costs.trigger_slippage_bps / 10_000,
+        "slippage": costs.slippage,
+        "trigger_slippage": costs.trigger_slippage,
         "assumed_slippage": node.strategy.assumed_slippage,
-        "fee": fee,
+        "fee": costs.fee,
         "funding": costs.funding,
     }
     if protection.time_stop_bars is not None:

@@ -155,6 +155,28 @@ class IncidentRecord(Record, frozen=True, kw_only=True, tag="incident"):
     message: str
 
 
+class OutcomeRecord(Record, frozen=True, kw_only=True, tag="outcome"):
+    """
+    What a blocked signal would have made (id: signal id).
+
+    ``blocked_by`` is ``<gate>:<reason>``; ``outcome`` is ``target``, ``stop``, ``horizon`` or ``unresolved`` (bars were
+    missing); ``net_r`` is after costs in units of planned risk; ``signal_time`` is the close of the signal's bar,
+    ``resolved_time`` that of the last bar looked at.
+    """
+
+    kind: ClassVar[str] = "outcome"
+    symbol: str
+    side: str
+    blocked_by: str
+    outcome: str
+    net_r: float | None
+    entry_price: float | None
+    exit_price: float | None
+    signal_time: int
+    resolved_time: int
+    score: float | None
+
+
 AnyRecord = (
     SignalRecord
     | VerdictRecord
@@ -165,6 +187,7 @@ AnyRecord = (
     | TradeRecord
     | EquityRecord
     | IncidentRecord
+    | OutcomeRecord
 )
 """Every record kind, decodable with ``msgspec.json.decode(data, type=AnyRecord)``."""
 
@@ -178,4 +201,5 @@ RECORD_TYPES: tuple[type[Record], ...] = (
     TradeRecord,
     EquityRecord,
     IncidentRecord,
+    OutcomeRecord,
 )

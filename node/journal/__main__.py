@@ -10,7 +10,7 @@ from typing import Any
 from strategies.errors import JournalError
 from strategies.startup import run_command
 
-_KINDS = ("signal", "verdict", "approval", "order", "fill", "funding", "trade", "equity", "incident")
+_KINDS = ("signal", "verdict", "approval", "order", "fill", "funding", "trade", "equity", "incident", "outcome")
 _URL_VARIABLE = "ARGONAUT_JOURNAL_URL"
 
 

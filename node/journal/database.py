@@ -26,7 +26,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, Operati
 from node.journal.models import META
 from strategies.errors import JournalError, JournalUnavailableError
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """Newest schema revision this version knows; a test holds it equal to the migrations folder."""
 
 DEFAULT_SCHEMA: Final = "argonaut"

@@ -186,6 +186,23 @@ class IncidentRow(RecordRow):
     message: Mapped[str]
 
 
+class OutcomeRow(RecordRow):
+    """What blocked signals would have made."""
+
+    __tablename__ = "outcomes"
+    __table_args__ = (Index(None, "symbol", "market_time"), Index(None, "market_time"))
+    symbol: Mapped[str]
+    side: Mapped[str]
+    blocked_by: Mapped[str]
+    outcome: Mapped[str]
+    net_r: Mapped[float | None]
+    entry_price: Mapped[float | None]
+    exit_price: Mapped[float | None]
+    signal_time: Mapped[int]
+    resolved_time: Mapped[int]
+    score: Mapped[float | None]
+
+
 def _table(row: type[RecordRow]) -> Table:
     table: Any = row.__table__
     if not isinstance(table, Table):  # pragma: no cover - a declarative class always maps a Table here
@@ -204,6 +221,7 @@ TABLES: dict[type[records.Record], Table] = {
     records.TradeRecord: _table(TradeRow),
     records.EquityRecord: _table(EquityRow),
     records.IncidentRecord: _table(IncidentRow),
+    records.OutcomeRecord: _table(OutcomeRow),
 }
 """Record type to its table."""
 

@@ -16,6 +16,7 @@ from strategies.records import (
     FundingRecord,
     IncidentRecord,
     OrderRecord,
+    OutcomeRecord,
     Record,
     SignalRecord,
     TradeRecord,
@@ -127,6 +128,12 @@ class JournalReader:
     ) -> list[IncidentRecord]:
         """Return incidents."""
         return self.records(IncidentRecord, symbol=symbol, start=start, end=end, limit=limit)
+
+    def outcomes(
+        self, symbol: str | None = None, start: int | None = None, end: int | None = None, limit: int | None = None
+    ) -> list[OutcomeRecord]:
+        """Return what blocked signals would have made."""
+        return self.records(OutcomeRecord, symbol=symbol, start=start, end=end, limit=limit)
 
     def counts(self) -> dict[str, int]:
         """Return the number of records of every kind."""

@@ -14,8 +14,9 @@ from node.backtest_run import BacktestResult, run_backtest
 from node.config import BacktestConfig, GateConfig, NodeConfig, format_time
 from node.simulation.pricing import slipped_price
 from node.statistics import Statistics, compute
-from research.labels import LabelConfig, Outcome, SignalBars, label_signals
+from research.labels import LabelConfig, SignalBars, label_signals
 from research.walkforward.folds import Fold
+from strategies.barriers import Outcome
 from strategies.order_ids import Leg
 from strategies.params_file import load_params
 from strategies.records import SignalRecord, TradeRecord

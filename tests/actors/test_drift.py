@@ -6,12 +6,14 @@ import pytest
 from actors.distribution import Bins, bins_of, chance, noise, psi
 from actors.drift import DriftMonitor, DriftMonitorConfig
 from actors.ml_filter import MlFilter, MlFilterConfig
+from node.journal import open_journal
+from node.watching import restored_drift
 from research.testing import FEATURES, small_model
 from research.training import publish
 from strategies import records
 from strategies.messages import Reason
-from strategies.records import TradeRecord
-from tests.actors.test_ml_filter import BAD, GOOD, Bench, _signal
+from strategies.records import SignalRecord, TradeRecord, VerdictRecord
+from tests.actors.test_ml_filter import BAD, BAR, GOOD, START, Bench, _signal
 
 SEED = 4
 
@@ -127,3 +129,77 @@ def test_a_challenger_is_recorded_under_its_own_label_and_decides_nothing(bench,
     assert bench.records[-1].reason == Reason.ML_NO_MODEL
     assert "hash_mismatch" in bench.records[-1].detail
     gate.stop()
+
+
+def _heard(bench, journal, signal, verdict):
+    """Store what a recorder would."""
+    journal.record(
+        SignalRecord(
+            id=signal.signal_id, market_time=signal.bar_close, wall_time=1, strategy="CMP", symbol="XRPUSDT",
+            side="LONG", strength=3.0, reference_price=2.0, stop_price=1.9, target_price=2.4,
+            features=[None if np.isnan(x) else float(x) for x in signal.feature_row()], schema=signal.schema,
+        )
+    )  # fmt: skip
+    journal.record(
+        VerdictRecord(
+            id=f"{signal.signal_id}/ml", market_time=signal.bar_close, wall_time=1, signal_id=signal.signal_id,
+            symbol="XRPUSDT", gate="ml", passed=verdict.passed, reason=verdict.reason, score=verdict.score,
+            threshold=verdict.threshold, detail=verdict.detail,
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("exchanged", [False, True], ids=["same model", "model exchanged meanwhile"])
+def test_a_restart_goes_on_with_full_windows_and_tells_nothing_twice(folder, tmp_path, exchanged):
+    options = {"window": 60, "every": 10, "trades": 20}
+    journal = open_journal(f"sqlite:///{tmp_path}/j.sqlite")
+    random = np.random.default_rng(SEED)
+    whole, first = Bench(), Bench()
+    monitors = [_monitor(b, folder, **options) for b in (whole, first)]
+    for b in (whole, first):
+        b.start(MlFilter(MlFilterConfig(model_dir=str(folder), mode="shadow")))
+
+    def feed(benches, bars, *, store):
+        for bar in bars:
+            values = dict(zip(FEATURES, random.normal(size=len(FEATURES)), strict=True))
+            signal = _signal(bar, **(values | {"stoch_k": values["stoch_k"] + 3.0}))
+            for b in benches:
+                verdict = b.ask(signal)
+            trade = _trade(START + bar * BAR + 1, "STOP_LOSS", signal.signal_id) if bar % 3 == 0 else None
+            for b in benches if trade else ():
+                b.msgbus.publish(trade.topic, trade)
+            if store:
+                _heard(benches[-1], journal, signal, verdict)
+                if trade:
+                    journal.record(trade)
+
+    feed((whole, first), range(1, 131), store=True)
+    assert {"feature_drift", "calibration_drift"} <= set(_codes(first))
+    for incident in first.incidents:
+        journal.record(incident)
+    journal.flush()
+
+    if exchanged:
+        spread = {name: bins_of(random.normal(size=2_000)) for name in FEATURES}
+        publish(small_model(seed=9, distribution=spread | {"score": bins_of(random.random(2_000))}), folder)
+    second = Bench()
+    restored = restored_drift(journal, 60)
+    journal.close()
+    monitor = _monitor(second, folder, restored=restored, **options)
+    second.start(MlFilter(MlFilterConfig(model_dir=str(folder), mode="shadow")))
+    if exchanged:  # what another model said, of rows it was asked about, answers nothing about this one
+        assert all(len(rows) == 0 for rows in monitor._rows.values())
+        assert not monitor._scores
+        assert not monitor._closed
+        return
+    before = monitors[0]
+    assert monitor._rows == before._rows
+    assert all((monitor._counts[n] == before._counts[n]).all() for n in before._counts)
+    assert list(monitor._closed) == list(before._closed)
+    assert monitor._drifted == before._drifted
+    assert not _codes(second), "told before the restart"
+    told = len(whole.incidents)
+    feed((whole, second), range(131, 171), store=False)
+    assert [(i.code, i.message) for i in second.incidents] == [(i.code, i.message) for i in whole.incidents[told:]]
+    assert monitor.psi.keys() == before.psi.keys()
+    assert monitor.psi["stoch_k"] == before.psi["stoch_k"]

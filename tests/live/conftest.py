@@ -38,7 +38,7 @@ class Demo:
         self.config = directory / "demo.yaml"
         self.venue = directory / "venue.yaml"
 
-    def write(self, *, start: str = START, end: str = END, gate: dict[str, Any] | None = None) -> None:
+    def write(self, *, start: str = START, end: str = END, gate: dict[str, Any] | None = None, **sections: Any) -> None:
         """Write demo.yaml and venue.yaml for a window, with a vote loose enough to trade many times a day."""
         demo = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
         venue = yaml.safe_load((ROOT / "config" / "venue.yaml").read_text())
@@ -46,6 +46,7 @@ class Demo:
         demo["journal"] = f"sqlite:///{self.directory / 'journal.sqlite'}"
         demo["strategy"]["file"] = "loose.yaml"
         demo["gate"] = gate or {"mode": "off"}
+        demo.update(sections)
         demo["risk"]["sizing"]["risk_fraction"] = 0.001
         demo["risk"]["limits"].update(fast_kill_losses=None, slow_kill_trades=None, daily_loss=0.5)
         demo["backtest"].update(start=start, end=end)

@@ -7,7 +7,14 @@ from contextlib import contextmanager
 
 import pytest
 
+from node.backtest_run import run_backtest
+from node.config import load_config
 from node.parity import compare
+from research.testing import small_model
+from research.training import publish
+from tests.live.conftest import LOOSE
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "XRPUSDT")
 
 
 @contextmanager
@@ -22,8 +29,21 @@ def cpu_hogs(count: int) -> Iterator[None]:
             hog.wait()
 
 
-@pytest.mark.parametrize("hogs", [0, 4], ids=["idle", "under CPU load"])
+def watch(demo) -> None:
+    """Add a gate that chooses, a challenger, the drift monitor, and what follows blocked signals."""
+    levels = {s: {"stop_atr": LOOSE["stop_atr"], "target_atr": LOOSE["target_atr"]} for s in SYMBOLS}
+    gate = {"mode": "enforce", "model_dir": str(demo.directory / "model"), "drift": {"window": 20}}
+    demo.write(gate=gate | {"challenger": str(demo.directory / "challenger")}, counterfactual={"horizon_bars": 24})
+    publish(small_model(seed=5, strategy=levels), demo.directory / "challenger")
+    publish(small_model(strategy=levels, threshold=0.0), demo.directory / "model")
+    scores = [v.score for v in run_backtest(load_config(demo.config)).verdict_records if v.gate == "ml"]
+    publish(small_model(strategy=levels, threshold=sorted(scores)[len(scores) // 3]), demo.directory / "model")
+
+
+@pytest.mark.parametrize("hogs", [0, 4], ids=["idle, all that watches on", "under CPU load"])
 def test_live_node_trades_exactly_as_the_backtest(demo, hogs: int) -> None:
+    if not hogs:
+        watch(demo)
     backtest = demo.run(
         "node.backtest", "--config", str(demo.config), "--json", str(demo.directory / "backtest.json"), "--quiet"
     )
@@ -38,6 +58,12 @@ def test_live_node_trades_exactly_as_the_backtest(demo, hogs: int) -> None:
     assert found.fills >= 40, "too few fills to prove anything"
     assert found.signals >= 30
     summary = demo.result("live.json")
+    if not hogs:
+        assert {"challenger", "ml", "risk"} == {v["gate"] for v in summary["verdict_records"]}
+        assert summary["verdicts"]["ml:ml_below_threshold"] >= 5
+        assert len(summary["outcomes"]) >= 10
+        assert "drift_unmeasured" in summary["incidents_by_code"], "the small model stores no distribution"
+        assert "what they would have made" in live.stdout
     assert all(check["passed"] for check in summary["checks"])
     assert abs(summary["wallet"] - demo.result("backtest.json")["final_balance"]) <= 1e-7 * found.fills
     assert "ERROR" not in live.stderr + live.stdout

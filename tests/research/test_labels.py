@@ -4,7 +4,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from research.labels import LabelConfig, Outcome, Settlements, SignalBars, label_signals
+from research.labels import LabelConfig, Settlements, SignalBars, label_signals
+from strategies.barriers import Outcome
 
 FREE = LabelConfig(horizon_bars=3, slippage=0.0, fee=0.0)
 WORST = LabelConfig(horizon_bars=3, slippage=0.0, fee=0.0, both_hit="stop")

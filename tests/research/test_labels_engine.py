@@ -10,8 +10,9 @@ from catalog.reader import load_funding
 from node.backtest_run import run_backtest
 from node.config import NodeConfig, parse_time
 from research.dataset import VoteConfig, kernel_inputs, symbol_dataset
-from research.labels import LabelConfig, Outcome
+from research.labels import LabelConfig
 from research.live_labels import label_of
+from strategies.barriers import Outcome
 from strategies.errors import ConfigError
 from strategies.params_file import load_params
 
@@ -98,5 +99,5 @@ def test_costs_and_time_stop_come_from_the_node(market_catalog, tmp_path):
     )
     assert label_of(fees, "XRPUSDT", LabelConfig()).fee == 0.0004
     trailing = node_config(market_catalog, tmp_path, break_even={"at_r": 1.0})
-    with pytest.raises(ConfigError, match="break_even: labels follow fixed stops only"):
+    with pytest.raises(ConfigError, match="break_even: outcomes follow fixed stops only"):
         label_of(trailing, "XRPUSDT", LabelConfig())

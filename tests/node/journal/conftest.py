@@ -277,6 +277,22 @@ class Make:
         defaults = {"id": identity, "severity": "warning", "code": "test", "symbol": None, "message": "text"}
         return self._make(records.IncidentRecord, defaults, changes)
 
+    def outcome(self, identity="s", **changes):
+        defaults = {
+            "id": identity,
+            "symbol": "XRPUSDT",
+            "side": "LONG",
+            "blocked_by": "ml:ml_below_threshold",
+            "outcome": "target",
+            "net_r": 1.9,
+            "entry_price": 2.5,
+            "exit_price": None,
+            "signal_time": 10,
+            "resolved_time": 90,
+            "score": None,
+        }
+        return self._make(records.OutcomeRecord, defaults, changes)
+
     def one_of_each(self):
         return [
             self.signal(),
@@ -288,6 +304,7 @@ class Make:
             self.trade(),
             self.equity(),
             self.incident(),
+            self.outcome(),
         ]
 
     @staticmethod

@@ -92,7 +92,7 @@ def test_export_writes_every_record_and_can_be_read_again(filled, tmp_path, make
     out.write_text("the file that was there before")
     main(["export", "--url", filled, "--out", str(out)])
     records = [msgspec.json.decode(line, type=AnyRecord) for line in out.read_text().splitlines()]
-    assert len(records) == 10
+    assert len(records) == 11
     assert all(record in records for record in make.one_of_each())
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["journal.jsonl"]
 

@@ -42,6 +42,7 @@ def test_named_readers_return_their_kind(journal, make):
         journal.trades,
         journal.equity,
         journal.incidents,
+        journal.outcomes,
     ]
     assert [reader() for reader in readers] == [[record] for record in written]
 
