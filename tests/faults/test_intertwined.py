@@ -10,7 +10,7 @@ from tests.faults.harness import Run
 from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.faults.scenarios.acts import in_order
 from tests.faults.scenarios.scenario import AUDITED, Act
-from tests.faults.verdicts import BLIND_CLOSE, CRITICAL
+from tests.faults.verdicts import BLIND_CLOSE, CRITICAL, OVERTAKEN
 
 SEEDS = range(7000, 7060)
 AFTERWARDS = 6
@@ -31,7 +31,7 @@ def intertwined(seed: int) -> Scenario:
     while any(left):
         acts.append(chance.choice([some for some in left if some]).pop(0))
     name = " + ".join(f"{s.row} {s.name}" for s in pair)
-    tolerates = pair[0].tolerates | pair[1].tolerates | {CRITICAL, BLIND_CLOSE}
+    tolerates = pair[0].tolerates | pair[1].tolerates | {CRITICAL, BLIND_CLOSE, OVERTAKEN}
     return replace(pair[0], name=name, acts=tuple(acts), told=(), tolerates=tolerates, node=AUDITED)
 
 

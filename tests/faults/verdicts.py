@@ -24,11 +24,13 @@ NAKED_LIMIT_SECS = 5.0
 REJECTED = "nothing rejected"
 BLIND_CLOSE = "one reduce-only order refused per position that ended unheard"
 """A position that ends while the user stream is deaf cannot be known of; the refusal tells, so one there may be."""
+OVERTAKEN = "a stop or target refused because the market has passed it"
 CRITICAL = "no critical incident"
 MONEY = "journal money = venue wallet"
 """A liquidation's fee goes to the insurance fund and is no fill: the journal lacks it, :func:`_journal` does not."""
 _MONEY = Decimal("0.00000001")
 _NOTHING_TO_REDUCE = -2022
+_THROUGH_MARKET = -2021
 _LATCHES = {"kill", "fast_kill", "slow_kill", "daily_loss"}
 
 
@@ -88,7 +90,7 @@ def differences(run: "Run", books: Books, summary: dict[str, Any], tolerated: fr
     if {s: Decimal(q) for s, q in ours.items()} != net(books):
         found.append(f"2: node holds {ours}, venue {theirs}")
     if REJECTED not in tolerated:  # a look-up that finds nothing, or a cancel that comes too late, is no defect here
-        found += refusals(books, blind=BLIND_CLOSE in tolerated)
+        found += refusals(books, tolerated=tolerated)
     found += [
         f"node's own check: {c['name']}: {c['detail']}"
         for c in summary["checks"]
@@ -112,7 +114,7 @@ def breaches(run: "Run", books: Books, since_ms: float, tolerated: frozenset[str
     ours = believed(run)
     if ours != net(books):
         found.append(f"2: node holds {ours}, venue {net(books)}")
-    found += refusals(books, since_ms, blind=BLIND_CLOSE in tolerated) if REJECTED not in tolerated else []
+    found += refusals(books, since_ms, tolerated=tolerated) if REJECTED not in tolerated else []
     if CRITICAL not in tolerated:
         critical = [i for i in incidents if i.severity == "critical" and i.code not in _LATCHES]
         found += [f"critical incident {i.code}: {i.message}" for i in critical]
@@ -134,15 +136,18 @@ def told(run: "Run", since_ms: float) -> Counter[str]:
         journal.close()
 
 
-def refusals(books: Books, since_ms: float = 0.0, *, blind: bool = False) -> list[str]:
+def refusals(books: Books, since_ms: float = 0.0, *, tolerated: frozenset[str] = frozenset()) -> list[str]:
     """
     Orders the venue refused since then: the node should not have sent them.
 
-    `blind`: the first reduce-only order of each position that was refused with -2022 is forgiven.
+    :data:`BLIND_CLOSE` forgives the first reduce-only order of each position that was refused with -2022,
+    :data:`OVERTAKEN` a conditional order refused with -2021.
     """
     sent = ("POST /fapi/v1/order", "POST /fapi/v1/algoOrder")
     rows = [r for r in books["rejects"] if r["endpoint"] in sent and r["wall_ms"] >= since_ms]
-    if blind:
+    if OVERTAKEN in tolerated:
+        rows = [r for r in rows if r["code"] != _THROUGH_MARKET]
+    if BLIND_CLOSE in tolerated:
         told: set[tuple[str, int]] = set()
         for row in list(rows):
             tag = decode(row["client_id"])
