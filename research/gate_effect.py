@@ -3,8 +3,9 @@ The gate on against the gate off: the same configuration, the same bars, both ru
 
 ``python -m research.gate_effect --config config/demo.yaml --json var/research/gate.json``
 
-Per signal: what the passed ones paid against all (labels of the node's own costs, whole days resampled). On equity:
-daily returns of both runs, days resampled together. What blocked signals would have made is in the JSON, by reason.
+Per signal: what the passed ones paid against all (labels of the node's own costs, blocks of days resampled). On equity:
+daily returns of both runs, blocks of days resampled together. What blocked signals would have made is in the JSON, by
+reason.
 """
 
 import argparse

@@ -138,7 +138,7 @@ def effect(net_r: Floats, passing: Floats, close_time: Ints, seed: int) -> Effec
     passing : np.ndarray
         float64 in 0..1, share of the seeds (or models) that pass it.
     close_time : np.ndarray
-        int64, UTC ns; whole days are resampled.
+        int64, UTC ns; blocks of days are resampled.
     seed : int
         Of the resampling.
 

@@ -45,7 +45,7 @@ class GateFigures(FrozenConfig, frozen=True):
     net_r_passed, net_r_blocked : float or None
         Mean counterfactual result.
     net_r_difference_95 : (float, float) or None
-        95 % interval of mean passed minus mean blocked, whole days resampled.
+        95 % interval of mean passed minus mean blocked, blocks of days resampled.
 
     """
 

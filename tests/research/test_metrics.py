@@ -34,13 +34,33 @@ def test_describe_counts_what_passes():
     assert metrics.describe(scores[:0], label[:0], net_r[:0], close[:0], threshold=0.5)["signals"] == 0
 
 
+def test_blocks_of_days_are_wider_where_neighbouring_days_move_alike():
+    """A regime of ten days: resampling single days would take every day for a new piece of evidence."""
+    random = np.random.default_rng(3)
+    regimes = np.repeat(random.normal(size=60), 10)
+    close = np.arange(600) * metrics.DAY_NS
+    assert metrics.block_days(600) == 8
+    mixed = random.permutation(regimes)
+    (low, high), (a, b) = (
+        metrics.day_bootstrap(lambda rows, x=x: float(x[rows].mean()), close, 1) for x in (regimes, mixed)
+    )
+    assert high - low > 1.8 * (b - a)
+    assert metrics.day_bootstrap(lambda rows: float(regimes[rows].mean()), close, 1) == (low, high)
+    # Rows of a day stay together whatever their order, and every resample has as many days as there are.
+    shuffled = random.permutation(600)
+    sizes = []
+    metrics.day_bootstrap(lambda rows: float(sizes.append(len(rows)) or len(rows)), close[shuffled] // 2, 1, 20)
+    assert set(sizes) == {600}
+
+
 def test_day_bootstrap_is_wider_where_days_move_together():
     random = np.random.default_rng(2)
     day = np.repeat(np.arange(40), 10)
     shared = random.normal(size=40)[day]
     close = day * metrics.DAY_NS
     together = metrics.day_bootstrap(lambda rows: float(shared[rows].mean()), close, 1)
-    alone = metrics.day_bootstrap(lambda rows: float(shared[rows].mean()), np.arange(400) * metrics.DAY_NS, 1)
+    each = random.permutation(400) * metrics.DAY_NS
+    alone = metrics.day_bootstrap(lambda rows: float(shared[rows].mean()), each, 1)
     assert together[1] - together[0] > 2 * (alone[1] - alone[0])
     assert metrics.day_bootstrap(lambda _: 1.0, np.zeros(5, dtype=np.int64), 1) is None
     assert metrics.day_bootstrap(lambda _: math.nan, close, 1) is None

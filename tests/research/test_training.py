@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import yaml
 
+import trials
 from actors.model_folder import load_model, parse_time
 from catalog.reader import data_hash
-from research import training, trials
+from research import training
 from research.testing import small_model
 from research.train import summary
 from research.train_config import BoosterConfig, TrainConfig, load_train_config, windows_of
