@@ -100,7 +100,7 @@ def day_bootstrap(
     order = np.argsort(day, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(day))[:-1])
     drawn = CircularBlockBootstrap(block_days(days), np.arange(days), seed=np.random.default_rng(seed))
-    samples = (data[0] for data, _ in drawn.bootstrap(resamples))
+    samples = (np.asarray(data[0], dtype=np.int64) for data, _ in drawn.bootstrap(resamples))
     values = np.array([statistic(np.concatenate([members[d] for d in picked])) for picked in samples])
     values = values[np.isfinite(values)]
     if len(values) < resamples / 2:
