@@ -15,6 +15,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 
 from node.binance.http import transient
 from node.binance.incidents import publish_incident
+from node.binance.shared_history import SharedHistory
 
 CONNECT_DELAYS_SECS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Waits between attempts to connect; after the last one the error propagates."""
@@ -59,12 +60,13 @@ FRAMES_TOPIC = f"data.{FRAMES.topic}"
 
 class ArgonautBinanceFuturesDataClient(BinanceFuturesDataClient):
     """
-    Binance USD-M market data with four corrections, and the messages as they came for a recorder.
+    Binance USD-M market data with five corrections, and the messages as they came for a recorder.
 
     * One 5xx or time-out at start does not leave a node that logs RUNNING without instruments.
     * A reconnected market stream publishes the incident ``MARKET_STREAM_GAP``: candles that closed meanwhile are not
       sent again by the venue.
     * A history request that fails, or is answered with nothing, is sent again.
+    * History that several strategies ask for at once is fetched once.
     * An answer without an error code does not end the periodic instrument refresh.
 
     Attributes
@@ -79,6 +81,8 @@ class ArgonautBinanceFuturesDataClient(BinanceFuturesDataClient):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._answered: set[UUID4] = set()
+        market: Any = self._http_market
+        market.request_binance_bars = SharedHistory(market.request_binance_bars)
         self._ws_handlers["@forceOrder"] = lambda raw: None  # noqa: ARG005 - called by position and by name
 
     def _handle_ws_message(self, raw: bytes) -> None:

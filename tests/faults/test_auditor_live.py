@@ -49,6 +49,9 @@ def run_fixture(make_run: Callable[[int], Run]) -> Any:
 
 def test_a_stop_taken_away_unheard_is_placed_again_and_a_foreign_trade_stops_entries(run: Run) -> None:
     run.start(node=AUDIT)
+    symbols = run.books()["positions"]
+    # A page of 1500 candles, and one that tells that there are no more, however many strategies read them.
+    assert run.requests()["GET /fapi/v1/klines"] <= 2 * len(symbols)
     books = run.to_position()
     stop = live_stops(books, run.symbol)[0]
 
