@@ -33,6 +33,7 @@ from tests.faults.verdicts import (
     closing_stops,
     covered,
     differences,
+    fitting,
     leg_orders,
     live_stops,
     naked_seconds,
@@ -64,6 +65,7 @@ REFUSED_SECS = 10.0
 """How long the venue may refuse connections before that is an error."""
 SETTLE_SECS = 15.0
 """How long journal and heartbeat may take to show what the venue shows."""
+TARGET_SECS = 3.0
 FIRST_DAY = date(2025, 9, 8)
 
 
@@ -361,9 +363,25 @@ class Run:
                     lambda b: self.symbol not in net(b) or bool(closing_stops(b, self.symbol)),
                     what=f"a stop for {self.symbol}",
                 )
+                books = self._with_target(books)
                 if self.symbol in net(books):
                     return books
             self._to_new_entry()
+
+    def _with_target(self, books: Books) -> Books:
+        """
+        Wait for the target that is sent beside the stop: on its way it would be refused if the position went now.
+
+        Not for ever: one that was refused too often is sent again on the next bar.
+        """
+        deadline = time.monotonic() + TARGET_SECS
+        while self.symbol in net(books) and time.monotonic() < deadline:
+            kinds = {a["type"] for a in books["open_algo_orders"] if a["symbol"] == self.symbol}
+            if "TAKE_PROFIT_MARKET" in kinds and fitting(books, self.symbol):
+                break
+            time.sleep(0.02)
+            books = self.books()
+        return books
 
     def _to_new_entry(self) -> None:
         had = len(leg_orders(self.books(), Leg.ENTRY))

@@ -78,6 +78,13 @@ def covered(books: Books, symbol: str) -> bool:
     return any(a["close_position"] for a in stops) or sum(Decimal(a["quantity"]) for a in stops) >= abs(size)
 
 
+def fitting(books: Books, symbol: str) -> bool:
+    """Whether the protective orders of ours in a symbol are all for the position's size: none is being replaced."""
+    size = abs(net(books).get(symbol, Decimal(0)))
+    ours = [a for a in books["open_algo_orders"] if a["symbol"] == symbol and decode(a["client_algo_id"]) is not None]
+    return all(Decimal(a["quantity"]) == size for a in ours)
+
+
 def differences(run: "Run", books: Books, summary: dict[str, Any], tolerated: frozenset[str]) -> list[str]:
     """
     Return every breach of an invariant, judged on the venue's books.

@@ -7,7 +7,7 @@ from typing import Any
 from tests.faults.harness import Books, Run, closing_stops, covered, live_stops, net, orphans
 from tests.faults.redis_server import RedisServer
 from tests.faults.scenarios.scenario import Act
-from tests.faults.verdicts import believed
+from tests.faults.verdicts import believed, fitting
 
 ENTRY = {"method": "POST", "path": "/fapi/v1/order$"}
 STOP = {"method": "POST", "path": "/fapi/v1/algoOrder$"}
@@ -69,8 +69,8 @@ def streams_back(run: Run) -> None:
 
 
 def protected(run: Run) -> None:
-    """Wait until every position at the venue is covered in full."""
-    run.until(lambda b: all(covered(b, s) for s in net(b)), what="all positions protected", secs=20)
+    """Wait until every position at the venue is covered in full, and no protective order is being replaced."""
+    run.until(lambda b: all(covered(b, s) and fitting(b, s) for s in net(b)), what="all positions protected", secs=20)
 
 
 def no_orders_of_the_flat(run: Run) -> None:
