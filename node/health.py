@@ -1,5 +1,5 @@
 """
-What must be well for the node to open anything: the venue's clock, the account's stream, the line to the venue, Redis.
+What must be well for the node to open anything: clock, the account's stream, the line to the venue, Redis, journal.
 
 While something is not, entries are held: the execution client denies them, and the risk guard is paused over the
 ordinary control topic so that the verdicts say so too. Exits and protection go on. When all is well again the pause is
@@ -22,6 +22,7 @@ CLOCK = "clock"
 USER_STREAM = "user stream"
 VENUE = "venue"
 REDIS = "redis"
+JOURNAL = "journal"
 
 STREAM_POLL_SECS = 1.0
 STREAM_GRACE_SECS = 1.5
@@ -129,6 +130,8 @@ class HealthMonitor:
         Seconds between two measurements; three times as often while something is wrong.
     redis : RedisConfig or None
         Redis in use; None: none.
+    on_offset : Callable[[int], None]
+        Told how much to add to our clock for the venue's, ms; 0 while the difference is allowed.
 
     """
 
@@ -141,7 +144,9 @@ class HealthMonitor:
         max_offset_ms: int,
         clock_poll_secs: float,
         redis: RedisConfig | None = None,
+        on_offset: Callable[[int], None] = lambda _: None,
     ) -> None:
+        self._on_offset = on_offset
         self._holds = holds
         self._rest = rest
         self._stream_up = stream_up
@@ -186,9 +191,11 @@ class HealthMonitor:
                 self._holds.release(VENUE)
                 # A slow answer says little about the clock: only what is certain counts, either way.
                 if abs(offset) - doubt > self._max_offset_ms:
+                    self._on_offset(offset)
                     text = f"venue clock minus ours is {offset:+d} ms, allowed are {self._max_offset_ms}"
                     self._holds.hold(CLOCK, f"{text}: synchronise this machine's clock (chrony)")
                 elif abs(offset) + doubt <= self._max_offset_ms:
+                    self._on_offset(0)
                     self._holds.release(CLOCK)
             wrong = failures or self._holds.reason is not None
             await asyncio.sleep(self._poll_secs / 3 if wrong else self._poll_secs)

@@ -29,6 +29,8 @@ class JournalGate:
         The write-ahead file.
     on_failure : Callable[[str], None]
         Told on the writer thread when the database cannot be written.
+    on_recovery : Callable[[], None] or None
+        Told there when it can again, and has everything.
 
     Attributes
     ----------
@@ -42,12 +44,22 @@ class JournalGate:
 
     """
 
-    def __init__(self, config: NodeConfig, ahead: Path, on_failure: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        ahead: Path,
+        on_failure: Callable[[str], None],
+        on_recovery: Callable[[], None] | None = None,
+    ) -> None:
         self._lock = _locked(config.journal)
         self._power_safe = config.journal_durability == "power"
         try:
             self.journal: Journal = open_journal(
-                config.journal, ahead=ahead, power_safe=self._power_safe, on_failure=on_failure
+                config.journal,
+                ahead=ahead,
+                power_safe=self._power_safe,
+                on_failure=on_failure,
+                on_recovery=on_recovery,
             )
         except BaseException:
             if self._lock is not None:  # whoever tries again must not find it taken

@@ -35,7 +35,7 @@ from node.config import NodeConfig
 from node.control.operations import Operations
 from node.doctor.gate import require_clearance
 from node.environments import Environment, Session, environment_of, get_json
-from node.health import EntryHolds, HealthMonitor, paused_by
+from node.health import JOURNAL, EntryHolds, HealthMonitor, paused_by
 from node.journal import Journal
 from node.journal_gate import JournalGate
 from node.kill_points import kill_point
@@ -104,6 +104,8 @@ class _LiveRun:
         self._replay: ReplayResult | None = None
         self._redis: RedisConfig | None = None
         self._failure: str | None = None
+        self._journal_failure: str | None = None
+        self._holds: EntryHolds | None = None
         self._stopped_by: str | None = None
         self._start_secs = _START_GRACE_SECS
 
@@ -126,11 +128,12 @@ class _LiveRun:
             self._operations.attach(node)
             client = execution_client(node.kernel.exec_engine)
             client.before_entry = gate.written
-            health = self._health(node, client, journal, settings)
+            holds = self._entry_holds(node, client, journal)
+            health = self._health(client, holds, settings)
             if kill is not None:
                 kill.install(node, client)
             guards = AccountGuards(
-                *(self._config, node, client, journal, self._holds),
+                *(self._config, node, client, journal, holds),
                 lambda: self._rest(settings, client.request_budget),
                 replay=self._environment.replay,
             )
@@ -145,7 +148,7 @@ class _LiveRun:
         self, journal: Journal, view: NodeView, set_aside: str | None, seconds: float, settings: BinanceSettings
     ) -> Summary:
         ending = Ending(
-            failure=self._failure,
+            failure=self._failure or self._journal_failure,
             stopped_by=self._stopped_by,
             set_aside=set_aside,
             seconds=seconds,
@@ -168,7 +171,7 @@ class _LiveRun:
             view=view,
             symbols=self._config.symbols,
             replay=self._replay,
-            failure=self._failure,
+            failure=self._failure or self._journal_failure,
             stopped_by=self._stopped_by,
             set_aside=set_aside,
             start_balance=self._session.start_balance,
@@ -178,7 +181,13 @@ class _LiveRun:
         )
 
     async def _open_gate(self) -> JournalGate:
-        return JournalGate(self._config, self._operations.ahead, self._journal_failed)
+        loop = asyncio.get_running_loop()  # the journal speaks on its writer's thread
+        return JournalGate(
+            self._config,
+            self._operations.ahead,
+            lambda reason: _later(loop, self._journal_failed, reason),
+            lambda: _later(loop, self._journal_recovered),
+        )
 
     # -- before -------------------------------------------------------------------------------------------------------
 
@@ -188,19 +197,25 @@ class _LiveRun:
         if self._session.control is None and first:
             self._session = self._session._replace(start_balance=first[0].balance)
 
-    def _health(self, node: TradingNode, client: Any, journal: Journal, settings: BinanceSettings) -> HealthMonitor:
-        kernel, exchange = node.kernel, self._config.exchange
-        self._holds = EntryHolds(kernel.msgbus, kernel.clock, paused_by=paused_by(journal.incidents()))
-        client.entry_hold = lambda: self._holds.reason
+    def _entry_holds(self, node: TradingNode, client: Any, journal: Journal) -> EntryHolds:
+        kernel = node.kernel
+        holds = EntryHolds(kernel.msgbus, kernel.clock, paused_by=paused_by(journal.incidents()))
+        client.entry_hold = lambda: holds.reason
         if self._config.redis is not None and self._redis is None:
-            self._holds.incident("REDIS_ABSENT", f"running without redis {self._config.redis.address}")
+            holds.incident("REDIS_ABSENT", f"running without redis {self._config.redis.address}")
+        self._holds = holds
+        return holds
+
+    def _health(self, client: Any, holds: EntryHolds, settings: BinanceSettings) -> HealthMonitor:
+        exchange = self._config.exchange
         return HealthMonitor(
-            self._holds,
+            holds,
             self._rest(settings, client.request_budget),
             stream_up=client.user_stream_up,
             max_offset_ms=exchange.max_clock_offset_ms,
             clock_poll_secs=exchange.clock_poll_secs,
             redis=self._redis,
+            on_offset=client.correct_clock,
         )
 
     async def _preflight(self, settings: BinanceSettings) -> None:
@@ -275,7 +290,7 @@ class _LiveRun:
                 f"{self._session.ws}/argonaut/replay",
                 is_ready=lambda: node.trader.is_running and all(s.ready for s in strategies),
                 # Nothing decided before a barrier is lost by a kill after it.
-                is_idle=lambda: gate.kept() and all(p.idle for p in pollers),
+                is_idle=lambda: (gate.kept() or gate.journal.failed) and all(p.idle for p in pollers),
                 on_end=self._on_replay_end,
                 node_id=self._config.trader_id,
             )
@@ -360,8 +375,15 @@ class _LiveRun:
         self._ended.set()
 
     def _journal_failed(self, reason: str) -> None:
-        """Runs on the writer thread. No entry passes the gate until the journal works again."""
-        self._failure = f"journal: {reason}"
+        """Tell of it at once: no entry passes the gate until the journal works again, and it cannot say so itself."""
+        self._journal_failure = f"journal: {reason}"
+        if self._holds is not None:
+            self._holds.hold(JOURNAL, self._journal_failure)
+
+    def _journal_recovered(self) -> None:
+        self._journal_failure = None
+        if self._holds is not None:
+            self._holds.release(JOURNAL)
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -391,3 +413,9 @@ class _LiveRun:
             self._failure = self._failure or "the node did not stop within 30 s"
         except Exception as e:  # noqa: BLE001 - whatever ended the node is the failure to report
             self._failure = self._failure or f"{type(e).__name__}: {e}"
+
+
+def _later(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: str) -> None:
+    """Have the event loop's thread do it, unless the loop is over."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(call, *arguments)

@@ -67,6 +67,7 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
             asyncio.Lock() if kwargs["config"].lift_rate_limits else nullcontext()
         )
         self._unknown_kinds: set[str] = set()
+        self._http = client
         self.request_budget = client.budget
         client.budget.on_blocked = lambda code, message: self._incident("warning", code, message)
         self._funding = FundingReporter(
@@ -78,6 +79,10 @@ class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
             "ACCOUNT_CONFIG_UPDATE": self._on_account_config_update,
             "CONDITIONAL_ORDER_TRIGGER_REJECT": self._on_trigger_reject,
         }
+
+    def correct_clock(self, offset_ms: int) -> None:
+        """Sign requests with our clock plus `offset_ms`: what protects must arrive while our clock is wrong."""
+        self._http.clock_offset_ms = offset_ms
 
     async def _submit_order(self, command: Any) -> None:
         """Send an order; in a replay one after the other, in the order they were decided."""

@@ -121,6 +121,8 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
         Shared by everything that uses this client.
     used_weight : int or None
         Weight used in the current minute as the venue last told it.
+    clock_offset_ms : int
+        Added to our clock for the time stamps of signed requests; whoever watches the clock sets it.
 
     """
 
@@ -159,6 +161,7 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
         )
         self.budget = RequestBudget() if budget is None else budget
         self.used_weight: int | None = None
+        self.clock_offset_ms = 0
 
     async def sign_request(
         self,
@@ -170,12 +173,38 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
         """
         Sign and send one request and return the body. Error contract: see :meth:`send_request`.
 
-        Signed after it was admitted: a question that had to wait would otherwise carry a time stamp of before.
+        Refused for its time stamp (-1021, nothing was executed), it is signed again with the venue's time and sent once
+        more, unless it would open a position: with this machine's clock wrong, what protects must still arrive.
         """
         signed = {} if payload is None else payload
+        try:
+            return await self._sign_and_send(http_method, url_path, signed, ratelimiter_keys)
+        except BinanceClientError as e:
+            opens = purpose_of(_method(http_method), url_path, signed) is Purpose.ENTER
+            if error_code(e) != TIMESTAMP_OUT_OF_WINDOW or "timestamp" not in signed or opens:
+                raise
+        # For this request alone: what is measured once would be wrong when the clock has been put right.
+        offset_ms = await self._venue_clock_ahead()
+        return await self._sign_and_send(http_method, url_path, signed, ratelimiter_keys, offset_ms)
+
+    async def _venue_clock_ahead(self) -> int:
+        before = self._clock.timestamp_ms()
+        server = int(msgspec.json.decode(await self.send_request(HttpMethod.GET, "/fapi/v1/time"))["serverTime"])
+        return server - (before + self._clock.timestamp_ms()) // 2
+
+    async def _sign_and_send(
+        self,
+        http_method: HttpMethod,
+        url_path: str,
+        signed: dict[str, str],
+        ratelimiter_keys: list[str] | None,
+        offset_ms: int | None = None,
+    ) -> Any:
+        # Signed after it was admitted: a question that had to wait would otherwise carry a time stamp of before.
         await self._ask_budget(self.budget.ready, http_method, url_path, signed)
         if "timestamp" in signed:
-            signed["timestamp"] = str(self._clock.timestamp_ms())
+            offset_ms = self.clock_offset_ms if offset_ms is None else offset_ms
+            signed["timestamp"] = str(self._clock.timestamp_ms() + offset_ms)
         signed.pop("signature", None)
         query = self._prepare_params(signed)
         signature = self._get_sign(query)

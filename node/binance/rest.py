@@ -28,6 +28,7 @@ type Parameters = Mapping[str, str | int | bool | Decimal]
 
 _FIRST_RETRY_SECS = 0.25
 NO_ANSWER = 0
+_TIMESTAMP_OUT_OF_WINDOW = -1021
 _TOO_MANY = -1003
 _UNKNOWN_CODES = frozenset({-1000, -1001, -1006, -1007})
 
@@ -83,7 +84,8 @@ class BinanceRest:
         Wall clock for signatures, ms.
     get_attempts : int
         How often a GET is sent in all while the venue gives no clear answer (5xx, -1007, transport error); doubling
-        waits from 0.25 s lie between. One hiccup must not end a start. Nothing but a GET is ever sent again.
+        waits from 0.25 s lie between. One hiccup must not end a start. Nothing but a GET is ever sent again, except
+        what was refused for its time stamp (-1021): signed once more with the venue's time, unless it opens risk.
     budget : RequestBudget or None
         The node's own, so that nobody talks into the silence the exchange has ordered. A request that would have to
         wait fails at once, with ``retry_after_secs``. None: this client stands for itself.
@@ -151,9 +153,24 @@ class BinanceRest:
         return await self._request("DELETE", path, params, signed=signed)
 
     async def _request(self, method: str, path: str, params: Parameters | None, *, signed: bool) -> Any:
+        try:
+            return await self._send(method, path, params, signed=signed)
+        except VenueRequestError as e:
+            opens = purpose_of(method, path, params) is Purpose.ENTER
+            if e.code != _TIMESTAMP_OUT_OF_WINDOW or not signed or opens:
+                raise
+        # Nothing was executed, and only our clock is wrong.
+        before = self._time_ms()
+        server = int((await self._send("GET", "/fapi/v1/time", None, signed=False))["serverTime"])
+        offset_ms = server - (before + self._time_ms()) // 2
+        return await self._send(method, path, params, signed=signed, offset_ms=offset_ms)
+
+    async def _send(
+        self, method: str, path: str, params: Parameters | None, *, signed: bool, offset_ms: int = 0
+    ) -> Any:
         query = urlencode({name: _text(value) for name, value in (params or {}).items()})
         if signed:
-            query = self._signed(query)
+            query = self._signed(query, offset_ms)
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=self._timeout)
         purpose, weight = purpose_of(method, path, params), weight_of(path, params)
@@ -200,10 +217,10 @@ class BinanceRest:
             status, headers = (NO_ANSWER, {}) if response is None else (response.status, response.headers)
             self._budget.answered(weight, status, headers, body if status in {418, 429} else b"", purpose)
 
-    def _signed(self, query: str) -> str:
+    def _signed(self, query: str, offset_ms: int) -> str:
         if self._sign is None or not self._api_key:
             raise ConfigError("a signed request needs api_key and api_secret")
-        extra = urlencode({"recvWindow": self._recv_window_ms, "timestamp": self._time_ms()})
+        extra = urlencode({"recvWindow": self._recv_window_ms, "timestamp": self._time_ms() + offset_ms})
         query = f"{query}&{extra}" if query else extra
         return f"{query}&{urlencode({'signature': self._sign(query)})}"
 

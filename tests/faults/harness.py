@@ -8,13 +8,17 @@ is only compared with them.
 
 import http.client
 import json
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -126,6 +130,7 @@ class Run:
         self.redis: RedisServer | None = None
         self.node_extra: dict[str, Any] = {}
         self.keep_books = False
+        self.piped_log = False
         self.port = 0
         self.since_ms = 0.0
         self.starts: list[float] = []
@@ -175,15 +180,30 @@ class Run:
         options = ["--config", str(self.demo.config), "--venue-url", self.venue_url]
         options += ["--json", str(self.directory / "live.json")]
         if self.forks is not None and self._module is None:
-            self.node = self.forks.start("node.live", options, self.directory / "node.log")
+            output = self._log_pipe() if self.piped_log else self.directory / "node.log"
+            self.node = self.forks.start("node.live", options, output)
         else:
             module = self._module or [sys.executable, "-m", "node.live"]
-            self.node = subprocess.Popen([*module, *options], cwd=ROOT, stdout=self._log, stderr=self._log)
+            with self._log_pipe().open("ab") if self.piped_log else nullcontext(self._log) as log:
+                self.node = subprocess.Popen([*module, *options], cwd=ROOT, stdout=log, stderr=log)
         if wait:
             self.until(lambda s: bool(s["node"]), what="node.live to be ready", path="session", secs=START_SECS)
             if self._down_since is not None:
                 self.down.append((self._down_since, time.time()))
                 self._down_since = None
+
+    def _log_pipe(self) -> Path:
+        """Return a pipe that ends in the log, as a service manager's does: no limit on files reaches it."""
+        pipe = self.directory / "node.pipe"
+        if not pipe.exists():
+            os.mkfifo(pipe)
+
+        def copy() -> None:
+            with pipe.open("rb", buffering=0) as source, (self.directory / "node.log").open("ab", buffering=0) as log:
+                shutil.copyfileobj(source, log)
+
+        threading.Thread(target=copy, daemon=True).start()
+        return pipe
 
     @property
     def venue_url(self) -> str:

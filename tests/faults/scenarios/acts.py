@@ -1,9 +1,11 @@
 """The moves scenarios are made of."""
 
+import resource
 import time
 from decimal import Decimal
 from typing import Any
 
+from strategies.order_ids import Leg, decode
 from tests.faults.harness import Books, Run, closing_stops, covered, live_stops, net, orphans
 from tests.faults.redis_server import RedisServer
 from tests.faults.scenarios.scenario import Act
@@ -66,6 +68,12 @@ def streams_back(run: Run) -> None:
         lambda s: bool(s["user_connections"] and s["market_connections"]), what="streams", path="session", secs=40
     )
     run.until(lambda b: believed(run) == net(b), what="the node to know its positions", secs=40)
+
+
+def gap_read_back(run: Run) -> None:
+    """Wait until the node has noticed that its account stream was away, and knows what happened."""
+    run.until_told("USER_STREAM_GAP", 40)
+    streams_back(run)
 
 
 def protected(run: Run) -> None:
@@ -190,11 +198,35 @@ def nothing_new(count: int) -> Act:
     """Replay some bars in which the node must open nothing."""
 
     def act(run: Run) -> None:
-        before = run.requests()["POST /fapi/v1/order"]
+        before = _entries(run.books())
         run.step(count)
-        assert run.requests()["POST /fapi/v1/order"] == before, f"seed {run.seed}: an entry was sent"
+        sent = _entries(run.books()) - before
+        assert not sent, f"seed {run.seed}: entries were sent: {sent}"
 
     return act
+
+
+def _entries(books: Books) -> set[str]:
+    """Client ids of the entries the venue has seen, executed or refused."""
+    names = {o["client_order_id"] for o in books["orders"]} | {r["client_id"] or "" for r in books["rejects"]}
+    return {name for name in names if (tag := decode(name)) is not None and tag.leg is Leg.ENTRY}
+
+
+def piped_log(run: Run) -> None:
+    """Let the node's log go through a pipe, as a service manager's does, not to the disk that will be full."""
+    run.piped_log = True
+
+
+def disk_full(run: Run) -> None:
+    """Let the running node write nothing to files any more: no journal, no write-ahead file, no heartbeat."""
+    assert run.node is not None
+    resource.prlimit(run.node.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+
+
+def disk_free(run: Run) -> None:
+    """Give it room again."""
+    assert run.node is not None
+    resource.prlimit(run.node.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 def symbol_control(action: str, **body: Any) -> Act:

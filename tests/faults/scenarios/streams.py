@@ -9,6 +9,7 @@ from tests.faults.scenarios.acts import (
     fault,
     flat,
     freeze,
+    gap_read_back,
     no_orders_of_the_flat,
     position,
     protected,
@@ -22,8 +23,10 @@ from tests.faults.scenarios.scenario import AUDITED, Scenario
 from tests.faults.verdicts import BLIND_CLOSE, CRITICAL
 
 SCENARIOS: tuple[Scenario, ...] = (
-    Scenario("F2", "user stream dropped with a position open", 2, (position, control("drop_user_stream"))),
-    Scenario("F2", "user stream reset", 2, (position, control("drop_user_stream", hard=True))),
+    Scenario(
+        "F2", "user stream dropped with a position open", 2, (position, control("drop_user_stream"), gap_read_back)
+    ),
+    Scenario("F2", "user stream reset", 2, (position, control("drop_user_stream", hard=True), gap_read_back)),
     Scenario(
         "F2",
         "the stop fills while the user stream is down",
@@ -52,8 +55,13 @@ SCENARIOS: tuple[Scenario, ...] = (
         (position, control("event_fault", mode="hold", times=4), stop_hit(), flat, no_orders_of_the_flat),
     ),
     Scenario("F11", "frozen for six seconds while the stop fills", 2, (position, freeze(6.0), no_orders_of_the_flat)),
-    Scenario("F13", "listen key expired", 2, (position, control("expire_listen_key"))),
-    Scenario("F13", "listen key expired and socket closed", 2, (position, control("expire_listen_key", close=True))),
+    Scenario("F13", "listen key expired", 2, (position, control("expire_listen_key"), gap_read_back)),
+    Scenario(
+        "F13",
+        "listen key expired and socket closed",
+        2,
+        (position, control("expire_listen_key", close=True), gap_read_back),
+    ),
     Scenario(
         "F16",
         "the events of an entry are lost",

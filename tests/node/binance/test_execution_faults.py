@@ -361,6 +361,22 @@ async def test_a_limit_order_that_comes_to_rest_after_it_was_given_up_is_cancell
     assert not [line for line in await node.errors() if "InvalidStateTrigger" in line]
 
 
+async def test_a_clock_that_runs_ahead_keeps_entries_out_and_protection_working(venue: Any, start_node: Any) -> None:
+    node = await start_node()
+    await node.enter()
+    await venue.control("skew", ms=-2_000)
+    entry = (await node.ask(do="market", side="BUY", quantity="100"))["id"]
+    await node.until(lambda s: s["orders"][entry]["status"] == "REJECTED")
+    stop = await node.protect()
+    await node.ask(do="cancel", id=stop)
+    await node.until(lambda s: s["orders"][stop]["status"] == "CANCELED")
+    close = (await node.ask(do="market", side="SELL", quantity="100", reduce_only=True))["id"]
+    await node.filled(close)
+    await venue.control("skew", ms=0)
+    await node.enter()  # what was measured is not used once the clock is right again
+    await assert_same_books(venue, node, complaint="-1021")
+
+
 async def test_a_plain_refusal_stays_a_rejection(venue: Any, start_node: Any) -> None:
     node = await start_node()
     order_id = (await node.ask(do="market", side="BUY", quantity="100", reduce_only=True))["id"]

@@ -176,3 +176,26 @@ async def test_preflight_names_what_is_wrong_and_what_to_do(
         assert finding.severity is severity
         assert words in finding.message
         assert finding.remedy
+
+
+async def test_what_is_refused_for_its_time_stamp_is_signed_with_the_venues_time_unless_it_opens_risk() -> None:
+    """This machine's clock runs 5 s ahead: nothing was executed, and what protects must still arrive."""
+    server_ms, executed, refused = 1_700_000_000_000, [], []
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.path == "/fapi/v1/time":
+            return web.json_response({"serverTime": server_ms})
+        ahead = int(request.query["timestamp"]) - server_ms
+        (refused if ahead >= 1000 else executed).append((request.method, request.path, ahead))
+        if ahead >= 1000:
+            return web.json_response({"code": -1021, "msg": "ahead of the server's time"}, status=400)
+        return web.json_response({})
+
+    async with serving(handler) as url, BinanceRest(url, "k", SECRET, time_ms=lambda: server_ms + 5_000) as rest:
+        await rest.get("/fapi/v3/positionRisk", signed=True)
+        await rest.post("/fapi/v1/order", {"symbol": "X", "reduceOnly": True})
+        await rest.delete("/fapi/v1/algoOrder", {"clientAlgoId": "a"})
+        with pytest.raises(VenueRequestError, match="-1021"):
+            await rest.post("/fapi/v1/order", {"symbol": "X"})
+    assert [(method, ahead) for method, _, ahead in executed] == [("GET", 0), ("POST", 0), ("DELETE", 0)]
+    assert len(refused) == 4
