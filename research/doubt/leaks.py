@@ -38,9 +38,9 @@ def main(argv: list[str] | None = None) -> int:
 
     doubts: list[Any] = examine_training(config, args.catalog)
     if args.model is not None:
-        from research.doubt.model import examine_model  # noqa: PLC0415
+        from research.doubt.model import examine_learned, examine_model  # noqa: PLC0415
 
-        doubts += examine_model(args.model)
+        doubts += [*examine_model(args.model), examine_learned(args.model, config, args.catalog)]
     return conclude(doubts, args.json, sys.stdout)
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -15,6 +16,7 @@ from research.onnx_export import (
     served_probabilities,
     splits_of,
 )
+from research.train_config import TrainConfig
 from research.training import load_booster
 from strategies.errors import ModelError
 from strategies.kernel.columns import FEATURE_SCHEMA
@@ -71,6 +73,42 @@ def examine_training_period(manifest: Manifest, start_ns: int, name: str = "mode
     return stands(name, f"trained until {manifest.trained_until}, before the run begins")
 
 
+def examine_learned(folder: Path, config: TrainConfig, catalog: Path) -> Doubt:
+    """
+    Return the doubt that the model is what training gives: files, features, threshold, calibration.
+
+    Whoever alters a threshold, a calibration or the order of features, and seals the folder anew, leaves nothing in it
+    that contradicts them; training again does. Unknown where configuration or data are others than the model's.
+
+    Raises
+    ------
+    ConfigError, DataError
+        Propagate: see ``research.training.train``.
+
+    """
+    from research.promotion.conditions import reproduced  # noqa: PLC0415 - only where a model is examined
+    from research.training import train  # noqa: PLC0415 - as above
+
+    name = "model trained again"
+    try:
+        manifest = read_manifest(folder)
+    except (OSError, ValueError) as e:
+        return unknown(name, Reason.UNAVAILABLE, f"{folder}: cannot be read: {e}")
+    if manifest.training != msgspec.to_builtins(config):
+        return unknown(name, Reason.UNAVAILABLE, "the model was trained with another configuration than the one given")
+    again = train(config, catalog, {}).manifest
+    if again.data["sha256"] != manifest.data["sha256"]:
+        text = f"trained on {manifest.data['sha256'][:12]}, the catalog holds {again.data['sha256'][:12]}"
+        return unknown(name, Reason.UNAVAILABLE, text)
+    found = reproduced(manifest, again)
+    if found.passed:
+        return stands(name, "the same files, features, threshold and calibration")
+    differs = found.figures["differs"]
+    if any(again.libraries.get(n) != v for n, v in manifest.libraries.items()):
+        return unknown(name, Reason.UNAVAILABLE, found.detail, differs=differs)
+    return falls(name, Reason.NOT_REPRODUCED, found.detail, differs=differs)
+
+
 def _behaviour(graph: bytes, text: str, manifest: Manifest, rows: Float32s | None) -> list[Doubt]:
     name = "model export"
     splits = splits_of(text)
@@ -124,8 +162,6 @@ def _drawn(splits: list[Split], columns: int) -> Float32s:
 
 def read_manifest(folder: Path) -> Manifest:
     """Return the manifest of a folder unverified; raises OSError or ValueError (propagate)."""
-    import msgspec  # noqa: PLC0415 - one use
-
     try:
         return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
     except msgspec.MsgspecError as e:

@@ -14,7 +14,7 @@ from catalog.instruments import interval_ns
 from catalog.reader import load_bars, load_funding
 from node.backtest_run import BacktestResult, resolve_window, run_backtest
 from node.config import NodeConfig, format_time
-from research.doubt.columns import examine_content, examine_target, examine_timing
+from research.doubt.columns import examine_content, examine_encoding, examine_frozen, examine_target, examine_timing
 from research.doubt.folds import examine_duplicates, examine_folds, examine_scaled
 from research.doubt.lookahead import examine_foresight, examine_function
 from research.doubt.recursive import bars_needed, examine_warm_up
@@ -239,6 +239,8 @@ def examine_training(config: TrainConfig, catalog: Path) -> list[Doubt]:
         examine_duplicates(rows[learned], rows[sets.report]),
         examine_scaled(rows[learned], rows[sets.report], names),
         content,
+        examine_frozen(rows[learned], rows[sets.report], names),
+        examine_encoding(rows, data.label, data.symbol, learned, names),
         examine_target(rows[sets.train], data.label[sets.train], names),
     ]
     step = interval_ns(config.interval)

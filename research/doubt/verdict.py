@@ -53,6 +53,7 @@ class Reason(StrEnum):
     EXPORT_DIFFERS = "export_differs"
     DOES_NOT_VERIFY = "does_not_verify"
     CONSTANT_SCORE = "constant_score"
+    NOT_REPRODUCED = "not_reproduced"
 
 
 class Doubt(FrozenConfig, frozen=True):

@@ -9,7 +9,13 @@ from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from actors.model_folder import MANIFEST, ONNX, SELF_TEST, encode_manifest, load_model
 from research.doubt import leaks
-from research.doubt.columns import examine_content, examine_target, examine_timing
+from research.doubt.columns import (
+    examine_content,
+    examine_encoding,
+    examine_frozen,
+    examine_target,
+    examine_timing,
+)
 from research.doubt.folds import (
     examine_duplicates,
     examine_folds,
@@ -17,11 +23,11 @@ from research.doubt.folds import (
     examine_scaler,
     examine_transformation,
 )
-from research.doubt.model import examine_model, examine_training_period
+from research.doubt.model import examine_learned, examine_model, examine_training_period
 from research.doubt.pipeline import examine_training
 from research.onnx_export import served_probabilities
 from research.testing import small_model
-from research.training import publish, sha256
+from research.training import publish, sha256, train
 from strategies.kernel.columns import FEATURE_SCHEMA
 
 HOUR = 3_600_000_000_000
@@ -312,3 +318,75 @@ class TestModel:
 
     def test_no_folder(self, tmp_path):
         assert {d.reason.value for d in examine_model(tmp_path / "none")} == {"does_not_verify", "unavailable"}
+
+
+class TestStandingStill:
+    """A feature that varies in training and stands still in the test."""
+
+    @pytest.mark.parametrize(("value", "reason"), [(1.5, "constant_feature"), (np.nan, "empty_feature")])
+    def test_in_the_test_only(self, rows, value, reason):
+        train, test = rows[0][:700], rows[0][700:].copy()
+        assert examine_frozen(train, test, NAMES).passed is True
+        test[:, 3] = value
+        found = examine_frozen(train, test, NAMES)
+        assert (found.reason, found.figures["columns"]) == (reason, {"f3": reason})
+
+    def test_a_feature_that_seldom_changes_is_not_accused(self, rows):
+        flag = (np.arange(1_000) % 50 == 0).astype(np.float32)
+        both = np.column_stack([rows[0], flag])
+        assert examine_frozen(both[:700], both[701:748], [*NAMES, "flag"]).passed is True
+
+
+class TestEncodedTarget:
+    KEY = np.arange(1_000) % 3
+    TRAIN = np.arange(600)
+
+    def encoded(self, label, part, weight=0.0):
+        prior = label[part].mean()
+        of = [label[part][self.KEY[part] == g] for g in range(3)]
+        means = np.array([(x.sum() + weight * prior) / (len(x) + weight) for x in of])
+        return means[self.KEY].astype(np.float32)
+
+    @pytest.mark.parametrize("weight", [0.0, 20.0], ids=["plain", "shrunk"])
+    def test_a_symbol_as_the_mean_of_its_labels(self, rows, weight):
+        """It tells a single label next to nothing (AUC near 0.5), and the whole test's mean."""
+        table, label = rows
+        names = [*NAMES, "symbol_mean"]
+        leaky = np.column_stack([table, self.encoded(label, np.arange(1_000), weight)])
+        assert examine_target(leaky, label, names).passed is True, "no other check sees it"
+        found = examine_encoding(leaky, label, self.KEY, self.TRAIN, names)
+        assert (found.reason, found.figures["columns"]) == ("target_leak", ["symbol_mean"])
+        fair = np.column_stack([table, self.encoded(label, self.TRAIN, weight)])
+        assert examine_encoding(fair, label, self.KEY, self.TRAIN, names).passed is True
+        number = np.column_stack([table, self.KEY.astype(np.float32)])
+        assert examine_encoding(number, label, self.KEY, self.TRAIN, names).passed is True
+
+
+class TestModelTrainedAgain:
+    """Wrong after export, and sealed anew with everything that could contradict it."""
+
+    @pytest.fixture(name="trained")
+    def trained_fixture(self, train_config, market_catalog):
+        config = msgspec.structs.replace(train_config, calibration="platt")
+        return config, train(config, market_catalog, {})
+
+    def change(self, folder, **changes):
+        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=type(small_model().manifest))
+        (folder / MANIFEST).write_bytes(encode_manifest(msgspec.structs.replace(manifest, **changes)))
+
+    def test_honest_and_altered(self, trained, market_catalog, tmp_path):
+        config, model = trained
+        folder = tmp_path / "model"
+        publish(model, folder)
+        assert examine_learned(folder, config, market_catalog).reason == "stands"
+        manifest = model.manifest
+        swapped = [manifest.features[1], manifest.features[0], *manifest.features[2:]]
+        wrong = msgspec.structs.replace(manifest.calibration, slope=manifest.calibration.slope * 1.5)
+        self.change(folder, threshold=manifest.threshold * 0.9, calibration=wrong, features=swapped)
+        found = examine_learned(folder, config, market_catalog)
+        assert found.reason == "not_reproduced"
+        assert found.figures["differs"] == ["features", "threshold", "calibration"]
+        answers = {d.reason.value for d in examine_model(folder)}
+        assert "export_differs" in answers, "the features' order is seen without training"
+        other = msgspec.structs.replace(config, calibration="none")
+        assert examine_learned(folder, other, market_catalog).reason == "unavailable", "another configuration"

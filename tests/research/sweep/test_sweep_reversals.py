@@ -1,5 +1,7 @@
 """Votes that turn on every bar, and stops that follow closely: what one trade leaves behind bars the next but one."""
 
+from itertools import pairwise
+
 import msgspec
 import numpy as np
 import pytest
@@ -88,7 +90,7 @@ def test_a_reversal_on_a_bar_that_the_exit_before_last_has_barred_is_refused(scr
     trades = node.trades
     pairs = [
         b.exit_time
-        for a, b in zip(trades, trades[1:], strict=False)
+        for a, b in pairwise(trades)
         if a.exit_reason == b.exit_reason == "STOP_LOSS"
         and a.exit_time == b.entry_time == b.exit_time - STEP
         and side_of((b.exit_time - START) // STEP - 1) == (-1 if b.side == "LONG" else 1)
