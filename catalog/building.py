@@ -152,9 +152,7 @@ def _write_part(
                     writers[kind].add(table)
                 tick(batch.num_rows)
             if day.sha256 and content.hexdigest() != day.sha256:
-                raise DataError(
-                    f"{day.path}: its rows are not those that were stored: remove it and bring the day again"
-                )
+                raise DataError(raw_days.other_rows(day))
     finally:
         for writer in writers.values():
             writer.close()

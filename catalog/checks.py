@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.csv_files import FUNDING, KLINES, UNITS, CsvFile, unit_of
+from catalog.csv_files import FUNDING, KLINES, UNITS, CsvFile, odd_close, unit_of
 from catalog.fixed_point import MAX_UNITS, SCALE_DIGITS, Int64s, Words, decode
 from catalog.instruments import interval_ns
 from strategies.errors import DataError
@@ -124,6 +124,10 @@ def read_klines(path: Path | CsvFile, grid: Grid, interval: str, now_ns: int | N
     else:
         time, values, close_time = read
     _refuse_wrong_step(file, time, step)
+    if close_time is not None and len(time):
+        text = odd_close(int(time[0]), int(close_time[0]), step)
+        if text:
+            raise file.fail(file.line_of(0), "close_time", text, "check --interval and the time zone")
     series = _ordered(file, time, values, "open_time")
     _warn_gaps(series, step)
     off_tick = _any(series.values[:, i] % grid.tick_units != 0 for i in range(4) if grid.tick_units > 1)

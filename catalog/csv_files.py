@@ -42,7 +42,9 @@ _LATEST = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp())
 _GZIP, _ZIP, _BOM = b"\x1f\x8b", b"PK", b"\xef\xbb\xbf"
 _LIMIT = Decimal(10) ** 22
 _SCALE = 10**SCALE_DIGITS
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_MOST_BYTES, _MOST_RATIO = 256 << 20, 200
+"""A zip beyond both is no table: a year of 1m candles has 60 MB and compresses to a fifth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,13 +206,16 @@ class CsvFile:
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         reader = csv.reader(io.StringIO(self._text, newline=""))
         skipped = 0
-        for cells in reader:
-            if not cells:
-                continue
-            if skipped < self._header_lines:
-                skipped += 1
-                continue
-            yield reader.line_num, cells
+        try:
+            for cells in reader:
+                if not cells:
+                    continue
+                if skipped < self._header_lines:
+                    skipped += 1
+                    continue
+                yield reader.line_num, cells
+        except csv.Error as e:
+            raise self.fail(reader.line_num + 1, "row", str(e), "the file is damaged: download it again") from None
 
     def _wanted(self) -> list[str]:
         layout = self.layout
@@ -223,7 +228,10 @@ class CsvFile:
         first = next((line for line in head.decode("utf-8", errors="replace").splitlines() if line.strip()), None)
         if first is None:
             raise self.fail(None, "rows", "the file is empty", "check that the download completed")
-        cells = [cell.strip() for cell in next(csv.reader([first]))]
+        try:
+            cells = [cell.strip() for cell in next(csv.reader([first]))]
+        except csv.Error as e:
+            raise self.fail(1, "rows", str(e), "is this a CSV file?") from None
         if len(cells) == 1 and re.search(r"[;\t|]", first):
             raise self.fail(1, "columns", "columns are not separated by commas", "save the file as comma-separated")
         layout = self.layout
@@ -237,9 +245,11 @@ class CsvFile:
         columns: dict[str, int] = {}
         keys = [re.sub(r"[^a-z0-9]", "", cell.lower()) for cell in cells]
         for name, aliases in layout.aliases.items():
-            found = [keys.index(alias) for alias in aliases if alias in keys]
+            found = [alias for alias in aliases if alias in keys]
             if found:
-                columns[name] = found[0]
+                if keys.count(found[0]) > 1:
+                    raise self.fail(1, name, "stands twice in the header", "remove the column that is wrong")
+                columns[name] = keys.index(found[0])
         missing = [name for name in (layout.time, *layout.required) if name not in columns]
         if missing:
             raise self.fail(
@@ -375,6 +385,29 @@ def unit_of(value: int) -> str | None:
     return None
 
 
+def odd_close(open_time: int, close_time: int, step: int) -> str:
+    """
+    Return what is wrong when a candle closes whole minutes beside the end of its interval; empty when it does not.
+
+    Parameters
+    ----------
+    open_time, close_time : int
+        As the file has them, each in its own unit.
+    step : int
+        The interval, ns.
+
+    """
+    units = unit_of(open_time), unit_of(close_time)
+    if units[0] is None or units[1] is None:
+        return ""
+    minute = 60_000_000_000
+    lasts = close_time * UNITS[units[1]] - open_time * UNITS[units[0]]
+    whole = round(lasts / minute)
+    if abs(lasts - whole * minute) > max(UNITS[units[1]], 1_000_000) or whole in (0, step // minute):
+        return ""
+    return f"the bar closes {whole} minutes after it opens, --interval says {step // minute}"
+
+
 def _read(path: Path) -> bytes:
     if path.is_dir():
         raise DataError(f"{path}: is a directory: name the files, for example {path}/*.csv.gz")
@@ -403,4 +436,10 @@ def _unzip(path: Path, content: bytes) -> bytes:
         members = [name for name in archive.namelist() if name.lower().endswith(".csv")]
         if len(members) != 1:
             raise DataError(f"{path}: content: {len(members)} CSV files in the archive, one expected")
+        size, packed = archive.getinfo(members[0]).file_size, archive.getinfo(members[0]).compress_size
+        if size > _MOST_BYTES and size > _MOST_RATIO * packed:
+            raise DataError(
+                f"{path}: content: {packed} bytes unpack to {size}, which is no table: download the file again; "
+                "nothing was stored"
+            )
         return archive.read(members[0])

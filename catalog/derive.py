@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from catalog import checks, provenance, store, tables
+from catalog import checks, provenance, store, tables, through_raw
 from catalog.checks import Grid, Series
 from catalog.instruments import bar_type_text, interval_ns
 from catalog.quality.findings import Int64s, iso, spans
@@ -14,6 +14,8 @@ from catalog.quality.resampling import add_up, complete_buckets
 from strategies.errors import DataError
 
 FIELDS = 5
+
+type _Made = tuple[str, Series, dict[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,13 @@ def resampled(series: Series, short: str, long: str) -> Series:
     return Series(buckets.open_time, add_up(series.values[:, :FIELDS], buckets))
 
 
-def resample(catalog: Path, symbol: str, short: str, long: str, *, wait_seconds: float = 60.0) -> Derived:
+def resample(
+    catalog: Path, symbol: str, short: str, long: str, *, root: Path | None = None, wait_seconds: float = 60.0
+) -> Derived:
     """
     Store the complete `long` bars of the stored `short` bars; native bars that are there stay as they are.
+
+    With `root` they go into that raw store first, and the catalog is built from it.
 
     Raises
     ------
@@ -82,7 +88,11 @@ def resample(catalog: Path, symbol: str, short: str, long: str, *, wait_seconds:
         new = resampled(series, short, long)
         if not len(new.time):
             raise DataError(f"{catalog}: {symbol}: no {long} bar of which every {short} part is there")
-        return _store(catalog, grid, long, [(f"resampled from {short}", new)], only_missing_between=False)
+        done, made = _store(
+            catalog, grid, long, [(f"resampled from {short}", new)], only_missing_between=False, root=root
+        )
+    _into_raw(root, catalog, grid, long, made, wait_seconds)
+    return done
 
 
 def repair(
@@ -93,13 +103,15 @@ def repair(
     files: Sequence[Path] = (),
     finer: Sequence[str] = (),
     dry_run: bool = False,
+    root: Path | None = None,
     wait_seconds: float = 60.0,
 ) -> Derived:
     """
     Fill the holes of a stored series from files (first) and from shorter stored intervals, in the order given.
 
     Only bars that another source really has are used; what nobody has stays missing. A source must agree with the
-    stored rows where both have bars (99 %), or it is another market and is refused.
+    stored rows where both have bars (99 %), or it is another market and is refused. With `root` the rows go into that
+    raw store first, and the catalog is built from it.
 
     Raises
     ------
@@ -116,7 +128,9 @@ def repair(
         ]
         for name, series in sources:
             _refuse_stranger(name, known, series)
-        return _store(catalog, grid, interval, sources, only_missing_between=True, dry_run=dry_run)
+        done, made = _store(catalog, grid, interval, sources, only_missing_between=True, dry_run=dry_run, root=root)
+    _into_raw(root, catalog, grid, interval, made, wait_seconds)
+    return done
 
 
 def _refuse_stranger(name: str, known: Series, series: Series) -> None:
@@ -142,8 +156,9 @@ def _store(
     sources: list[tuple[str, Series]],
     *,
     only_missing_between: bool,
+    root: Path | None,
     dry_run: bool = False,
-) -> Derived:
+) -> tuple[Derived, list[_Made]]:
     identifier, step = bar_type_text(grid.symbol, interval), interval_ns(interval)
     table = store.read_table(catalog, store.BARS, identifier)
     known = Series(np.empty(0, np.int64), np.empty((0, FIELDS), np.int64))
@@ -151,7 +166,8 @@ def _store(
         known = tables.bars_from_table(table, grid, interval, catalog)
     origins: dict[str, int] = {}
     equal, differing, first_differing = 0, 0, ""
-    entries = []
+    entries: list[dict[str, object]] = []
+    made: list[_Made] = []
     for name, series in sources:
         there = np.isin(series.time, known.time)
         at = np.searchsorted(known.time, series.time[there])
@@ -168,16 +184,32 @@ def _store(
         origins[name] = int(fresh.sum())
         ranges = [[iso(a), iso(b), n] for a, b, n in spans(series.time, fresh)]
         entries.append({"origin": name, "rows": int(fresh.sum()), "ranges": ranges})
+        made.append((name, Series(series.time[fresh], series.values[fresh, :FIELDS]), entries[-1]))
         time = np.concatenate([known.time, series.time[fresh]])
         order = np.argsort(time, kind="stable")
         values = np.concatenate([known.values[:, :FIELDS], series.values[fresh, :FIELDS]])[order]
         known = Series(time[order], values)
-    if entries and not dry_run:
+    if entries and not dry_run and root is None:
         for entry in entries:  # before the data: a note without rows does no harm, rows without a note would
             provenance.note(catalog, grid.symbol, interval, entry)
         store.write_series(catalog, store.BARS, identifier, tables.bars_to_table(known, grid, interval))
     missing = int((np.diff(known.time) // step - 1).sum())
-    return Derived(grid.symbol, interval, sum(origins.values()), equal, differing, first_differing, missing, origins)
+    done = Derived(grid.symbol, interval, sum(origins.values()), equal, differing, first_differing, missing, origins)
+    return done, [] if dry_run else made
+
+
+def _into_raw(
+    root: Path | None, catalog: Path, grid: Grid, interval: str, made: list[_Made], wait_seconds: float
+) -> None:
+    if root is None or not made:
+        return
+    through_raw.adopt(root, catalog, grid, interval, wait_seconds=wait_seconds)
+    for name, series, entry in made:
+        provenance.note(root, grid.symbol, interval, entry)  # before the data, as in the catalog
+        through_raw.put_series(series, grid, interval, root=root, origin=name, wait_seconds=wait_seconds)
+    through_raw.build(root, catalog, grid.symbol, interval, wait_seconds=wait_seconds)
+    for _, _, entry in made:
+        provenance.note(catalog, grid.symbol, interval, entry)
 
 
 def holes(time: Int64s, step: int) -> list[tuple[int, int]]:

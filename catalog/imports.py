@@ -34,6 +34,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--drop-last", action="store_true", help="leave the last row out: it may have been open")
     parser.add_argument("--replace", action="store_true", help="the files win over stored rows that differ")
     parser.add_argument("--catalog", type=Path, default=DEFAULT_CATALOG, help="catalog directory (%(default)s)")
+    parser.add_argument(
+        "--raw", type=Path, help="raw store to write first (default: `raw` beside the catalog when it is there)"
+    )
+    parser.add_argument("--cache-only", action="store_true", help="write the catalog alone")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     return parser
 
@@ -41,7 +45,9 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     options = _parser().parse_args(arguments)
+    from catalog import through_raw  # noqa: PLC0415 - --help stays fast
     from catalog.csv_files import FUNDING, KLINES, CsvFile  # noqa: PLC0415 - --help stays fast
+    from catalog.raw import ledger  # noqa: PLC0415 - as above
     from catalog.table_files import TableFile, load_mapping  # noqa: PLC0415 - as above
     from catalog.writer import ingest_funding, ingest_klines  # noqa: PLC0415 - as above
 
@@ -54,10 +60,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return TableFile(path, layout, mapping, drop_last=options.drop_last)
 
     shared = {"catalog": options.catalog, "symbol": options.symbol, "replace": options.replace, "opened": opened}
-    if options.kind == "klines":
-        report = ingest_klines(options.paths, interval=options.interval, **shared)
+    root = through_raw.root_of(options.catalog, options.raw, cache_only=options.cache_only)
+    if root is not None:
+        report = through_raw.bring(options.paths, root=root, interval=options.interval, **shared)
     else:
-        report = ingest_funding(options.paths, **shared)
+        try:
+            if options.kind == "klines":
+                report = ingest_klines(options.paths, interval=options.interval, **shared)
+            else:
+                report = ingest_funding(options.paths, **shared)
+        except DataError as e:
+            ledger.refused(options.catalog, options.paths, e, options.kind, options.symbol, options.interval)
+            raise
     if options.json:
         sys.stdout.write(json.dumps(asdict(report)) + "\n")
         return 0

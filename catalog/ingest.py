@@ -1,7 +1,9 @@
 """
 Files into the catalog: ``python -m catalog.ingest klines|funding|instruments --from PATH… --catalog DIR``.
 
-The work is done by :mod:`catalog.writer`; a command that fails has changed nothing.
+With a raw store (``--raw``, or ``raw`` beside the catalog) rows go there first and the catalog is made of it
+(:mod:`catalog.through_raw`); else they go into the catalog alone (:mod:`catalog.writer`). A command that fails has
+changed nothing.
 """
 
 import argparse
@@ -12,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from strategies.errors import DataError
 from strategies.startup import run_command
 
 if TYPE_CHECKING:
@@ -41,6 +44,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--symbol", required=True, help="venue symbol, for example XRPUSDT")
         command.add_argument("--instruments", type=Path, help="file with the instrument's figures")
         command.add_argument("--replace", action="store_true", help="the files win over stored rows that differ")
+        command.add_argument(
+            "--raw", type=Path, help="raw store to write first (default: `raw` beside the catalog when it is there)"
+        )
+        command.add_argument("--cache-only", action="store_true", help="write the catalog alone")
         if name == "klines":
             command.add_argument("--interval", required=True, help="for example 15m")
     return parser
@@ -85,10 +92,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "replace": options.replace,
         "wait_seconds": options.wait,
     }
-    if options.command == "klines":
-        report = ingest_klines(options.paths, interval=options.interval, **shared)
+    from catalog import through_raw  # noqa: PLC0415 - as above
+    from catalog.raw import ledger  # noqa: PLC0415 - as above
+
+    root = through_raw.root_of(options.catalog, options.raw, cache_only=options.cache_only)
+    if root is not None:
+        report = through_raw.bring(options.paths, root=root, interval=getattr(options, "interval", None), **shared)
     else:
-        report = ingest_funding(options.paths, **shared)
+        try:
+            if options.command == "klines":
+                report = ingest_klines(options.paths, interval=options.interval, **shared)
+            else:
+                report = ingest_funding(options.paths, **shared)
+        except DataError as e:
+            ledger.refused(
+                options.catalog, options.paths, e, options.command, options.symbol, getattr(options, "interval", None)
+            )
+            raise
     if options.json:
         sys.stdout.write(json.dumps(asdict(report)) + "\n")
     else:

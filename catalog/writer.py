@@ -6,7 +6,6 @@ atomically (see :mod:`catalog.store`). Bringing the same data again changes noth
 stored is refused unless the caller says that the files are right.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 from catalog import checks, store, tables
 from catalog.checks import Grid, Series, iso
 from catalog.csv_files import CsvFile
+from catalog.file_names import refuse_name, refuse_period
 from catalog.instruments import InstrumentSpec, bar_type_text, find, instrument_id_text, load_instruments
 from catalog.quality import ingested
 from catalog.quality.findings import Finding
@@ -101,7 +101,8 @@ def ingest_klines(
     """
     grid, spec = figures(catalog, symbol, instruments)
     parts = [
-        _part(path, symbol, window, lambda p: checks.read_klines(opened(p), grid, interval, now_ns)) for path in paths
+        checked_part(path, symbol, interval, window, lambda p: checks.read_klines(opened(p), grid, interval, now_ns))
+        for path in paths
     ]
     return _commit_bars(parts, catalog, grid, spec, interval, replace=replace, wait_seconds=wait_seconds)
 
@@ -120,7 +121,10 @@ def ingest_funding(
 ) -> Report:
     """Bring funding settlements into the catalog; parameters and errors as in :func:`ingest_klines`."""
     _, spec = figures(catalog, symbol, instruments)
-    parts = [_part(path, symbol, window, lambda p: checks.read_funding(opened(p), symbol, now_ns)) for path in paths]
+    parts = [
+        checked_part(path, symbol, None, window, lambda p: checks.read_funding(opened(p), symbol, now_ns))
+        for path in paths
+    ]
     return _commit_funding(parts, catalog, symbol, spec, replace=replace, wait_seconds=wait_seconds)
 
 
@@ -266,7 +270,7 @@ def _commit_bars(
     wait_seconds: float = 60.0,
 ) -> Report:
     symbol, identifier = grid.symbol, bar_type_text(grid.symbol, interval)
-    findings, per_day = _inspected(parts, lambda series, name: ingested.inspect_series(series, grid, interval, name))
+    findings, per_day = inspected(parts, lambda series, name: ingested.inspect_series(series, grid, interval, name))
     with store.locked(catalog, wait_seconds):
         table = store.read_table(catalog, store.BARS, identifier)
         known = tables.bars_from_table(table, grid, interval, catalog) if table is not None else None
@@ -278,7 +282,7 @@ def _commit_bars(
         if merged.changed:
             store.write_series(catalog, store.BARS, identifier, tables.bars_to_table(series, grid, interval))
             ingested.record(catalog, symbol, interval, findings, per_day)
-    return _told(merged.report("klines", symbol, interval, catalog, parts), findings, per_day)
+    return told(merged.report("klines", symbol, interval, catalog, parts), findings, per_day)
 
 
 def _commit_funding(
@@ -290,7 +294,7 @@ def _commit_funding(
     replace: bool = False,
     wait_seconds: float = 60.0,
 ) -> Report:
-    findings, per_day = _inspected(parts, lambda series, name: ingested.inspect_settlements(series, symbol, name))
+    findings, per_day = inspected(parts, lambda series, name: ingested.inspect_settlements(series, symbol, name))
     with store.locked(catalog, wait_seconds):
         table = store.read_table(catalog, store.FUNDING, instrument_id_text(symbol))
         known = tables.funding_from_table(table) if table is not None else None
@@ -304,12 +308,20 @@ def _commit_funding(
                 catalog, store.FUNDING, instrument_id_text(symbol), tables.funding_to_table(series, symbol)
             )
             ingested.record(catalog, symbol, ingested.FUNDING, findings, per_day)
-    return _told(merged.report("funding", symbol, None, catalog, parts), findings, per_day)
+    return told(merged.report("funding", symbol, None, catalog, parts), findings, per_day)
 
 
-def _inspected(
+def laid_over(parts: list[_Part], known: Series | None) -> "_Merge":
+    """Return stored rows with the rows of files over them: what is added, replaced and the same; nothing is written."""
+    merged = _Merge(known, replace=True, show=str)
+    merged.add_all(parts)
+    return merged
+
+
+def inspected(
     parts: list[_Part], inspect: Callable[[Series, str], tuple[list[Finding], dict[str, float]]]
 ) -> tuple[list[Finding], dict[str, float]]:
+    """Return what the inspection says of the rows of files, and the score of every day."""
     findings: list[Finding] = []
     per_day: dict[str, float] = {}
     for path, series, _ in parts:
@@ -320,20 +332,28 @@ def _inspected(
     return findings, per_day
 
 
-def _told(report: Report, findings: list[Finding], per_day: dict[str, float]) -> Report:
+def told(report: Report, findings: list[Finding], per_day: dict[str, float]) -> Report:
+    """Return a report with what the inspection said."""
     score = round(sum(per_day.values()) / len(per_day), 2) if per_day else 0.0
     return replace_fields(report, score=score, findings=ingested.texts(findings))
 
 
-def _part(path: Path, symbol: str, window: tuple[int, int] | None, read: Callable[[Path], Series]) -> _Part:
+def checked_part(
+    path: Path, symbol: str, interval: str | None, window: tuple[int, int] | None, read: Callable[[Path], Series]
+) -> _Part:
+    """
+    Return the checked rows of a file, those in `window`.
 
-    named = set(re.findall(r"(?<![A-Z0-9])[A-Z0-9]{2,15}(?:USDT|USDC|BUSD)(?![A-Z0-9])", path.name))
-    if named and symbol not in named:
-        other = min(named)
-        raise DataError(
-            f"{path}: the name says {other}, --symbol says {symbol}: use --symbol {other} or rename the file"
-        )
+    Raises
+    ------
+    DataError
+        Propagate: a row breaks a rule, or the file's name says another symbol.
+
+    """
+    refuse_name(path, symbol, interval)
     series = read(path)
+    if len(series.time):
+        refuse_period(path, int(series.time[0]))
     if window is not None:
         inside = (series.time >= window[0]) & (series.time < window[1])
         series = Series(series.time[inside], series.values[inside], series.duplicates, series.warnings)

@@ -1,8 +1,9 @@
 """
-The raw store by hand: ``python -m catalog.raw fetch|put|days|verify``.
+The raw store by hand: ``python -m catalog.raw fetch|put|days|verify|ledger|rehash``.
 
 ``fetch`` downloads from the exchange's archive and brings in, ``put`` brings files in, ``days`` lists what is
-stored with content hashes, ``verify`` reads everything again.
+stored with content hashes, ``verify`` reads everything again. ``ledger`` tells what became of every file that was
+brought, the refused ones too; ``rehash`` renews content hashes of the form of before 2026-11-25.
 """
 
 import argparse
@@ -49,12 +50,57 @@ def _parser() -> argparse.ArgumentParser:
             )
             command.add_argument("--quarantine", action="store_true", help="put bad rows aside, store the others")
             command.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="for another writer")
+    for name, text in (
+        ("ledger", "list every file that was brought and what became of it"),
+        ("rehash", "give days stored before 2026-11-25 the present content hash; rows stay as they are"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--root", type=Path, default=Path("var/raw"), help="the store (%(default)s)")
+        command.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        if name == "ledger":
+            command.add_argument("--refused", action="store_true", help="only files that were refused")
     return parser
+
+
+def _ledger(options: argparse.Namespace) -> int:
+    import msgspec  # noqa: PLC0415 - --help stays fast
+
+    from catalog.raw import ledger  # noqa: PLC0415 - as above
+
+    found = [line for line in ledger.read(options.root) if not options.refused or line.state == "refused"]
+    if options.json:
+        sys.stdout.write(json.dumps(msgspec.to_builtins(found)) + "\n")
+        return 0
+    for line in found:
+        what = " ".join(part for part in (line.kind, line.symbol, line.interval) if part)
+        reason = f": {line.reason}" if line.reason else ""
+        sys.stdout.write(f"{line.at} {line.state:<11} {what}: {line.file} ({line.rows} rows){reason}\n")
+    sys.stdout.write(f"{len(found)} files; {options.root}\n")
+    return 0
+
+
+def _rehash(options: argparse.Namespace) -> int:
+    from catalog.raw import days as raw_days  # noqa: PLC0415 - --help stays fast
+
+    if not options.root.is_dir():
+        raise DataError(f"{options.root}: no raw store: give --root")
+    written, refused = raw_days.rehash(options.root)
+    if options.json:
+        document = {"written": [str(file) for file in written], "damaged": [str(file) for file in refused]}
+        sys.stdout.write(json.dumps(document) + "\n")
+    else:
+        sys.stdout.write(f"{len(written)} days have a new hash; {options.root}\n")
+    if refused:
+        names = ", ".join(map(str, refused[:5]))
+        raise DataError(f"{len(refused)} days have other rows than were stored, first {names}: bring them again")
+    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     options = _parser().parse_args(arguments)
+    if options.command in ("ledger", "rehash"):
+        return (_ledger if options.command == "ledger" else _rehash)(options)
     from catalog.progress import progress  # noqa: PLC0415 - as above
     from catalog.raw import days as raw_days  # noqa: PLC0415 - --help stays fast
     from catalog.raw.writer import put, put_each  # noqa: PLC0415 - as above

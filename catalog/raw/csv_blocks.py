@@ -23,14 +23,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from catalog.csv_files import UNITS, unit_of
+from catalog.csv_files import UNITS, odd_close, unit_of
 from catalog.raw.kinds import Column, Kind
 from strategies.errors import DataError
 
 BLOCK_BYTES = 4 << 20
 _ROWS_CAREFUL = 50_000
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_INTEGER = re.compile(r"[+-]?\d{1,18}(\.0*)?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d{1,18}(\.0*)?", re.ASCII)
 _FLAGS = {"true": True, "false": False, "1": True, "0": False}
 TYPES: dict[str, pa.DataType] = {
     "time": pa.int64(),
@@ -72,6 +72,7 @@ class CsvBlocks:
         self.columns: dict[str, int] = {}
         self.aside: Rejects | None = None
         self._unit: str | None = None
+        self._close_at: int | None = None
         self._first, self._header = self._sniff()
 
     def fail(self, line: int | None, field: str, reason: str, remedy: str) -> DataError:
@@ -85,6 +86,30 @@ class CsvBlocks:
             if number == row:
                 return self.fail(line, field, reason, remedy)
         return self.fail(None, field, reason, remedy)
+
+    def refuse_shift(self, step: int) -> None:
+        """
+        Refuse candles whose first row says, by its close time, that it opened by another clock or lasts another time.
+
+        Parameters
+        ----------
+        step : int
+            The interval, ns; 0 for kinds without one.
+
+        Raises
+        ------
+        DataError
+            Propagate: see above.
+
+        """
+        if not step or self._close_at is None or self._close_at >= len(self._first):
+            return
+        opened, closed = self._first[self.columns[self.kind.columns[0].name]], self._first[self._close_at]
+        if not (opened.isascii() and closed.isascii() and opened.isdigit() and closed.isdigit()):
+            return
+        text = odd_close(int(opened), int(closed), step)
+        if text:
+            raise self.fail(1 + self._header, "close_time", text, "check --interval and the time zone")
 
     def blocks(self, *, careful: bool) -> Iterator[pa.Table]:
         """
@@ -264,34 +289,45 @@ class CsvBlocks:
         with self._open() as stream:
             reader = csv.reader(io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline=""))
             skipped = 0
-            for cells in reader:
-                if not cells:
-                    continue
-                if skipped < self._header:
-                    skipped += 1
-                    continue
-                yield reader.line_num, cells
+            try:
+                for cells in reader:
+                    if not cells:
+                        continue
+                    if skipped < self._header:
+                        skipped += 1
+                        continue
+                    yield reader.line_num, cells
+            except csv.Error as e:
+                raise self.fail(reader.line_num + 1, "row", str(e), "the file is damaged: download it again") from None
 
     def _sniff(self) -> tuple[list[str], int]:
         with self._open() as stream:
             head = stream.read(1 << 16)
         if b"\x00" in head:
             raise self.fail(None, "content", "not a text file", "give a CSV, CSV.gz or zip file")
-        rows = [row for row in csv.reader(head.decode("utf-8", errors="replace").splitlines()[:50]) if row]
+        try:
+            rows = [row for row in csv.reader(head.decode("utf-8", errors="replace").splitlines()[:50]) if row]
+        except csv.Error as e:
+            raise self.fail(None, "rows", str(e), "is this a CSV file?") from None
         if not rows:
             raise self.fail(None, "rows", "the file is empty", "check that the download completed")
         cells = [cell.strip() for cell in rows[0]]
         kind = self.kind
+        if len(cells) == 1 and re.search(r"[;\t|]", cells[0]):
+            raise self.fail(1, "columns", "columns are not separated by commas", "save the file as comma-separated")
         if cells[0][:1].isdigit() or _NUMBER.fullmatch(cells[0]):
             if len(cells) not in kind.bare:
                 counts = " or ".join(map(str, kind.bare)) or "a header and other"
                 raise self.fail(1, "columns", f"{len(cells)} columns, {counts} expected", f"are these {kind.name}?")
             self.columns = {name: i for i, name in enumerate(kind.bare[len(cells)])}
+            self._close_at = self.columns.get("close_time") if kind.interval else None
             return cells, 0
         keys = [re.sub(r"[^a-z0-9]", "", cell.lower()) for cell in cells]
         for column in kind.columns:
             found = [n for n in (column.name.replace("_", ""), *column.aliases) if n in keys]
             if found:
+                if keys.count(found[0]) > 1:
+                    raise self.fail(1, column.name, "stands twice in the header", "remove the column that is wrong")
                 self.columns[column.name] = keys.index(found[0])
         missing = [column.name for column in kind.columns if column.needed and column.name not in self.columns]
         if kind.at_least_one and not any(name in self.columns for name in kind.at_least_one):
@@ -299,6 +335,8 @@ class CsvBlocks:
         if missing:
             reason = f"no such column among: {', '.join(cells)[:200]}"
             raise self.fail(1, missing[0], reason, f"are these {kind.name}? without header, start with the first row")
+        if kind.interval and keys.count("closetime") == 1:
+            self._close_at = keys.index("closetime")
         if "symbol" in keys:
             self.columns["symbol"] = keys.index("symbol")
         if len(rows) < 2:
@@ -331,7 +369,7 @@ class CsvBlocks:
                     yield _after_mark(handle)
         except FileNotFoundError:
             raise DataError(f"{path}: no such file: check --from") from None
-        except (EOFError, OSError, zlib.error, zipfile.BadZipFile) as e:
+        except (EOFError, OSError, zlib.error, zipfile.BadZipFile, RuntimeError) as e:
             raise DataError(
                 f"{path}: content: cannot be read, cut or damaged ({e}): download the file again; nothing was stored"
             ) from None

@@ -124,9 +124,66 @@ def verify(day: Day) -> str | None:
                 content.update(pa.Table.from_batches([batch]))
     except (OSError, pa.ArrowInvalid) as e:
         return f"{day.path}: damaged: {e}: remove it and bring the day again"
-    if content.hexdigest() != day.sha256:
-        return f"{day.path}: its rows are not those that were stored: remove it and bring the day again"
-    return None
+    return None if content.hexdigest() == day.sha256 else other_rows(day)
+
+
+def other_rows(day: Day) -> str:
+    """Return what to tell of a stored day whose rows do not have the hash they were stored with."""
+    if day.sha256 == former_hash(day.path):
+        return f"{day.path}: its content hash has the form of before 2026-11-25: run `python -m catalog.raw rehash`"
+    return f"{day.path}: its rows are not those that were stored: remove it and bring the day again"
+
+
+def former_hash(file: Path) -> str:
+    """Return the content hash as it was until 2026-11-24: it mixed what is empty with the values, block by block."""
+    digests: dict[str, Any] = {}
+    with pq.ParquetFile(file) as parquet:
+        for group in range(parquet.num_row_groups):
+            table = parquet.read_row_group(group)
+            for field, column in zip(table.schema, table.columns, strict=True):
+                digest = digests.setdefault(field.name, hashlib.sha256(str(field.type).encode()))
+                for chunk in column.chunks:
+                    if field.nullable:
+                        digest.update(chunk.is_valid().to_numpy(zero_copy_only=False).tobytes())
+                    digest.update(_values(chunk))
+        lines = (f"{name} {digest.hexdigest()}" for name, digest in sorted(digests.items()))
+        return hashlib.sha256("\n".join([str(parquet.metadata.num_rows), *lines]).encode()).hexdigest()
+
+
+def rehash(root: Path, wait_seconds: float = 60.0) -> tuple[list[Path], list[Path]]:
+    """
+    Give every day whose hash has the form of before 2026-11-25 the present one, all at once; rows stay as they are.
+
+    Returns
+    -------
+    written, refused : list of Path
+        Days that have a new hash, and days whose rows have neither hash: these are damaged and left as they are.
+
+    Raises
+    ------
+    DataError
+        Propagate: a file is damaged, disk full; the store is as before.
+
+    """
+    refused: list[Path] = []
+    with changing(root, wait_seconds) as change:
+        folders = [root / name for name in KINDS]
+        for file in sorted(file for folder in folders for file in folder.rglob("*.parquet")):
+            day, table = describe(file), read(file)
+            content = ContentHash()
+            content.update(table)
+            if content.hexdigest() == day.sha256:
+                continue
+            if day.sha256 and day.sha256 != former_hash(file):
+                refused.append(file)
+                continue
+            writer = DayWriter(change.new_file(), table.schema.remove_metadata())
+            writer.add(table)
+            writer.close()
+            change.staged[file] = writer.file
+        written = list(change.staged)
+        change.commit()
+    return written, refused
 
 
 def read(file: Path) -> pa.Table:

@@ -60,6 +60,7 @@ class RowRules:
         self.latest = now - step if step else now + _CLOCK_NS
         self.bad: dict[int, str] = {}
         self.last: pa.Table | None = None
+        self.shortest = 0
         self.rows = self.repeated = self.skipped = self.backwards = 0
 
     def passed(self, block: pa.Table) -> pa.Table:
@@ -75,6 +76,20 @@ class RowRules:
         result = self._checked(block)
         self.rows += block.num_rows
         return result
+
+    def refuse_longer_step(self) -> None:
+        """
+        Refuse a file of candles, no two of which are one interval apart: they are longer ones.
+
+        Raises
+        ------
+        DataError
+            Propagate: see above.
+
+        """
+        if self.step and isinstance(self.file, CsvBlocks) and self.rows > 2 and self.shortest > self.step:
+            apart = f"no two rows are one interval apart, the nearest are {self.shortest // 60_000_000_000} minutes"
+            raise self.file.fail(None, self.kind.columns[0].name, apart, "check --interval")
 
     def _checked(self, block: pa.Table) -> pa.Table:
         if "symbol" in block.column_names:
@@ -153,6 +168,10 @@ class RowRules:
         by = self.kind.rising or time_name
         values, time = joined[by].to_numpy(), joined[time_name].to_numpy()
         step = np.diff(values)
+        rising = step[step > 0]
+        if len(rising):
+            nearest = int(rising.min())
+            self.shortest = min(self.shortest, nearest) if self.shortest else nearest
         again = np.zeros(len(step), dtype=bool)
         if self.kind.key:
             same = np.flatnonzero(step == 0)

@@ -6,7 +6,6 @@ kind's key; rows that contradict refuse the command unless the files are declare
 """
 
 import itertools
-import re
 import time as wall
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +15,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from catalog.file_names import refuse_name, refuse_period
 from catalog.instruments import interval_ns
 from catalog.progress import Progress
 from catalog.raw import days as raw_days
-from catalog.raw import quality
+from catalog.raw import ledger, quality
 from catalog.raw.aside import Aside
 from catalog.raw.csv_blocks import CsvBlocks, schema_of
 from catalog.raw.day_merge import DayMerge
@@ -132,42 +132,65 @@ def put(
     progress.expect(sum(path.stat().st_size for path in paths if path.is_file()))
     with raw_days.changing(root, wait_seconds) as change:
         sources = Sources(change, raw_days.series_path(change.root, table, symbol, interval))
+        lines = []
         for path in paths:
-            _refuse_name(path, symbol)
-            digest = digest_of(path)
-            known = sources.brought(digest)
-            if known is not None:
-                report.rows[str(path)] = known.rows
-                report.unchanged += [d for d in known.days if d not in (*report.written, *report.unchanged)]
-                progress.advance(path.stat().st_size)
-                continue
-            file = CsvBlocks(path, table)
-            for careful in (False, True):
-                before = dict(change.staged)
-                aside = Aside(path, table) if quarantine else None
-                file.aside = aside
-                part = _Part(file, change, report, symbol, interval, now, replace=replace, aside=aside)
-                try:
-                    part.run(careful=careful)
-                    break
-                except pa.ArrowInvalid:
-                    part.abandon()
-                    change.staged = before
-                    if careful:
-                        raise
-                except BaseException:
-                    part.abandon()
-                    raise
-            if not (replace or quarantine):
-                days = [raw_days.day_name(day) for day in sorted(part.seen)]
-                sources.add(digest, path, report.rows[str(path)], days)
-            kept = aside.stage(change, symbol) if aside is not None else None
-            if aside is not None and kept is not None:
-                report.quarantined[str(kept)] = len(aside)
+            try:
+                line = _bring(*(path, change, sources, report, now), replace=replace, quarantine=quarantine)
+            except DataError as e:
+                ledger.refused(root, [path], e, kind, symbol, interval)
+                raise
+            lines.append(line)
             progress.advance(path.stat().st_size)
         sources.stage()
         _commit(change, report)
+        ledger.append(root, lines)
     return report
+
+
+def _bring(
+    path: Path, change: Change, sources: Sources, report: RawReport, now: int, *, replace: bool, quarantine: bool
+) -> ledger.Line:
+    """Stage the rows of one file and return what is to be noted of it."""
+    kind, symbol, interval = KINDS[report.kind], report.symbol, report.interval
+    refuse_name(path, symbol, interval)
+    digest = digest_of(path)
+    named = (path, kind.name, symbol, interval)
+    known = sources.brought(digest)
+    if known is not None:
+        report.rows[str(path)] = known.rows
+        report.unchanged += [d for d in known.days if d not in (*report.written, *report.unchanged)]
+        return ledger.line(*named, "unchanged", rows=known.rows, sha256=digest)
+    file = CsvBlocks(path, kind)
+    file.refuse_shift(interval_ns(interval) if interval else 0)
+    for careful in (False, True):
+        before = dict(change.staged)
+        aside = Aside(path, kind) if quarantine else None
+        file.aside = aside
+        part = _Part(
+            *(file, change, report, symbol, interval, now),
+            replace=replace,
+            completes=bool(kind.key),  # rows without key cannot be told from those they would complete
+            aside=aside,
+        )
+        try:
+            part.run(careful=careful)
+            break
+        except pa.ArrowInvalid:
+            part.abandon()
+            change.staged = before
+            if careful:
+                raise
+        except BaseException:
+            part.abandon()
+            raise
+    rows = report.rows[str(path)]
+    if not (replace or quarantine):
+        sources.add(digest, path, rows, [raw_days.day_name(day) for day in sorted(part.seen)])
+    kept = aside.stage(change, symbol) if aside is not None else None
+    if aside is None or kept is None:
+        return ledger.line(*named, "stored", rows=rows, sha256=digest)
+    report.quarantined[str(kept)] = len(aside)
+    return ledger.line(*named, "quarantined", rows=rows, sha256=digest, reason=f"{len(aside)} rows put aside in {kept}")
 
 
 def _commit(change: Change, report: RawReport) -> None:
@@ -259,6 +282,8 @@ class _Part:
 
     def run(self, *, careful: bool) -> None:
         for block in self.file.blocks(careful=careful):
+            if not self.rules.rows and isinstance(self.file, CsvBlocks):
+                refuse_period(self.file.path, int(block.column(0)[0].as_py()))
             rows = self.rules.passed(block)
             for name in self.nulls:
                 self.nulls[name] += block[name].null_count
@@ -272,6 +297,7 @@ class _Part:
                 if self.writer is not None:
                     self.writer.add(part)
         self._close()
+        self.rules.refuse_longer_step()
         self._tell()
 
     def abandon(self) -> None:
@@ -336,11 +362,3 @@ class _Part:
     def _note(self, where: list[str], name: str) -> None:
         if name not in self.report.written and name not in where:
             where.append(name)
-
-
-def _refuse_name(path: Path, symbol: str) -> None:
-    named = set(re.findall(r"(?<![A-Z0-9])[A-Z0-9]{2,15}(?:USDT|USDC|BUSD)(?![A-Z0-9])", path.name))
-    if named and symbol not in named:
-        raise DataError(
-            f"{path}: the name says {min(named)}, --symbol says {symbol}: rename the file or use its symbol"
-        )

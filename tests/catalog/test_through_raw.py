@@ -1,0 +1,147 @@
+"""Commands that write bars and funding write the raw store first; the catalog can be deleted and built again."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from catalog import imports, manifest, provenance, repair, resample
+from catalog.build import main as build
+from catalog.ingest import main as ingest
+from catalog.raw import days as raw_days
+from strategies.errors import DataError
+from tests.catalog.conftest import DAY_MS, START_MS, official, rows
+
+SYMBOL = "XRPUSDT"
+FIVE, FIFTEEN = 300_000, 900_000
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.parquet"))}
+
+
+def bars(catalog: Path, path: Path, interval: str, *more: str) -> int:
+    return ingest(
+        ["klines", "--symbol", SYMBOL, "--interval", interval, "--from", str(path), "--catalog", str(catalog), *more]
+    )
+
+
+def rebuilt(raw: Path, catalog: Path) -> None:
+    """Delete the catalog, build it from raw, and ask for the same bytes and the same hash."""
+    before, known = tree(catalog), manifest.read(catalog)
+    assert known.series
+    assert not any(series.others for series in known.series.values())
+    for symbol_interval in ("5m", "15m"):
+        if f"klines/{SYMBOL}/{symbol_interval}" in known.series:
+            assert manifest.dataset_hash(catalog, (SYMBOL,), symbol_interval)
+    shutil.rmtree(catalog)
+    assert build(["--raw", str(raw), "--catalog", str(catalog)]) == 0
+    assert tree(catalog) == before
+    assert manifest.read(catalog) == known
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    return tmp_path / "raw"
+
+
+def test_every_writing_command_goes_through_raw(
+    raw: Path, catalog: Path, tmp_path: Path, write_csv: Callable[..., Path]
+) -> None:
+    five = [official(row, FIVE) for row in rows(3 * 288, step_ms=FIVE)]
+    assert bars(catalog, write_csv(five, "five.csv"), "5m", "--raw", str(raw)) == 0
+    stored = next(raw_days.load(raw, "klines", SYMBOL, "5m"))
+    assert stored["taker_buy_volume"].null_count == 0, "raw keeps what the catalog's bars have no place for"
+    settled = [[str(START_MS + i * DAY_MS // 3 + 3), "8", f"0.0001{i:04d}"] for i in range(6)]
+    funding = ["funding", "--symbol", SYMBOL, "--from", str(write_csv(settled, "f.csv")), "--catalog", str(catalog)]
+    assert ingest(funding) == 0  # the store beside the catalog is taken without being named
+    assert resample.main(["--catalog", str(catalog), "--symbol", SYMBOL, "--from", "5m", "--to", "15m"]) == 0
+    hour = tmp_path / "hour.csv"
+    hour.write_text(
+        "date,open,high,low,close,volume\n" + "\n".join(",".join(r) for r in rows(40, step_ms=3_600_000)) + "\n"
+    )
+    more = ["klines", "--from", str(hour), "--symbol", SYMBOL, "--interval", "1h", "--catalog", str(catalog)]
+    assert imports.main(more) == 0
+    gappy = five[:100] + five[130:]
+    other, source = tmp_path / "o" / "catalog", tmp_path / "o" / "raw"
+    assert bars(other, write_csv(gappy, "gappy.csv"), "5m", "--raw", str(source)) == 0
+    fill = ["--catalog", str(other), "--symbol", SYMBOL, "--interval", "5m", "--from", str(tmp_path / "five.csv")]
+    assert repair.main(fill) == 0
+    assert sum(day.rows for day in raw_days.days(source, "klines", SYMBOL, "5m")) == len(five)
+    assert [entry["rows"] for entry in provenance.read(source, SYMBOL, "5m")] == [30]
+    assert {path.split("/")[-1] for path in manifest.read(catalog).series} == {"5m", "15m", "1h", SYMBOL}
+    rebuilt(raw, catalog)
+    rebuilt(source, other)
+
+
+def test_the_bytes_are_those_of_a_catalog_written_alone(
+    raw: Path, catalog: Path, tmp_path: Path, write_csv: Callable[..., Path]
+) -> None:
+    path = write_csv([official(row) for row in rows(300)], "a.csv")
+    alone = tmp_path / "alone"
+    assert bars(catalog, path, "15m", "--raw", str(raw)) == bars(alone, path, "15m", "--cache-only") == 0
+    one, other = tree(catalog / "data" / "bar"), tree(alone / "data" / "bar")
+    assert one == other
+    assert not manifest.read(alone).series
+
+
+def test_a_later_complete_bar_replaces_a_partial_one_and_others_refuse(
+    raw: Path, catalog: Path, write_csv: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = [official(row) for row in rows(96)]
+    partial = [row.copy() for row in whole]
+    partial[50][2] = partial[50][3] = partial[50][4] = partial[50][1]  # saved as it opened
+    partial[50][5], partial[50][9] = "0.0", "0.0"
+    whole[50][5] = "500.0"
+    assert bars(catalog, write_csv(partial, "early.csv"), "15m", "--raw", str(raw)) == 0
+    capsys.readouterr()
+    assert bars(catalog, write_csv(whole, "late.csv"), "15m", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["added"], report["replaced"], report["unchanged"]) == (0, 1, 95)
+    rebuilt(raw, catalog)
+    before = tree(catalog)
+    wrong = [row.copy() for row in whole]
+    wrong[7][1] = wrong[7][4] = wrong[7][3]
+    with pytest.raises(DataError, match=r"wrong\.csv: 1 rows contradict what is stored.*--replace"):
+        bars(catalog, write_csv(wrong, "wrong.csv"), "15m")
+    assert tree(catalog) == before
+    assert bars(catalog, write_csv(wrong, "wrong.csv"), "15m", "--replace") == 0
+    rebuilt(raw, catalog)
+
+
+def test_rows_written_before_there_was_a_raw_store_are_taken_into_it(
+    raw: Path, catalog: Path, write_csv: Callable[..., Path]
+) -> None:
+    table = rows(200)
+    assert bars(catalog, write_csv(table[:120], "old.csv"), "15m") == 0
+    assert not raw.exists()
+    assert bars(catalog, write_csv(table[100:], "new.csv"), "15m", "--raw", str(raw)) == 0
+    assert sum(day.rows for day in raw_days.days(raw, "klines", SYMBOL, "15m")) == 200
+    rebuilt(raw, catalog)
+
+
+def test_a_build_that_was_killed_is_done_by_the_same_command(
+    raw: Path, catalog: Path, write_csv: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_csv(rows(100), "a.csv")
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("catalog.building.build", killed)
+        with pytest.raises(Killed):
+            bars(catalog, path, "15m", "--raw", str(raw))
+    assert not tree(catalog)
+    assert bars(catalog, path, "15m", "--raw", str(raw)) == 0
+    rebuilt(raw, catalog)
+
+
+def test_one_of_raw_and_cache_only(catalog: Path, raw: Path, write_csv: Callable[..., Path]) -> None:
+    with pytest.raises(DataError, match="exclude each other"):
+        bars(catalog, write_csv(rows(10)), "15m", "--raw", str(raw), "--cache-only")
