@@ -105,6 +105,8 @@ class DataQuality(Actor):
         self.msgbus.subscribe(CONTROL_TOPIC, self._hear_control)
         if self.config.max_spread_bps is not None:
             self.msgbus.subscribe("data.quotes.*", self._hear_quote, JUDGE_FIRST)
+            for instrument in self._series:  # live, nobody else asks the exchange for them
+                self.subscribe_quote_ticks(instrument)
         if self.config.stale_secs is not None:
             now = self.clock.timestamp_ns()
             for series in self._series.values():
@@ -120,6 +122,8 @@ class DataQuality(Actor):
         self.msgbus.unsubscribe(CONTROL_TOPIC, self._hear_control)
         if self.config.max_spread_bps is not None:
             self.msgbus.unsubscribe("data.quotes.*", self._hear_quote)
+            for instrument in self._series:
+                self.unsubscribe_quote_ticks(instrument)
         if _TIMER in self.clock.timer_names:
             self.clock.cancel_timer(_TIMER)
 
@@ -217,8 +221,8 @@ class DataQuality(Actor):
         self._control("pause", series, reason)
 
     def _count_clean(self, series: _Series) -> None:
-        series.clean += 1
-        if series.paused and not series.wide and series.clean >= self.config.release_bars:
+        series.clean = 0 if series.wide else series.clean + 1
+        if series.paused and series.clean >= self.config.release_bars:
             series.paused = False
             self._control("resume", series, f"{series.clean} clean bars")
 

@@ -1,10 +1,12 @@
 """The live gate on data, with the real risk guard in the real engine: blocked while bars are bad, free afterwards."""
 
 import random
+import re
 
 import pytest
+from nautilus_trader.model.data import QuoteTick
 from nautilus_trader.model.identifiers import ComponentId
-from nautilus_trader.model.objects import Quantity
+from nautilus_trader.model.objects import Price, Quantity
 
 from actors.data_quality import DataQuality, DataQualityConfig
 from actors.recorder import Recorder, RecorderConfig
@@ -119,6 +121,34 @@ def test_wall_time_staleness_pauses_and_a_bar_frees():
     assert answers(result)[-1] == (50, "passed")
 
 
+def test_a_wide_spread_blocks_until_it_is_narrow_and_bars_are_clean():
+    series, asked = market(), []
+
+    def quotes(result: Run) -> None:
+        ticks = []
+        for at, bar in enumerate(series[:-1]):
+            bid = bar.close.as_double() * 0.999
+            ask = bid * (1.01 if 45 <= at < 47 else 1.0002)  # 100 bps, else 2
+            sizes = (Quantity(100, 1), Quantity(100, 1))
+            when = bar.ts_event - 1_000_000_000
+            ticks.append(QuoteTick(instrument_id(XRP), Price(bid, 4), Price(ask, 4), *sizes, when, when))
+        result.engine.add_data(ticks)
+        engine = result.engine.kernel.data_engine
+        result.at(50, lambda: asked.extend(engine.subscribed_quote_ticks()))
+
+    result = run(series, 44, 45, 46, 47, 48, 49, setup=quotes, max_spread_bps=20.0)
+    assert answers(result) == [
+        (44, "passed"),
+        (45, "paused"),
+        (46, "paused"),
+        (47, "paused"),
+        (48, "passed"),
+        (49, "passed"),
+    ]
+    assert re.search(r"spread (99|100)\.\d bps, 20 allowed", incidents(result, "data_quality")[0])
+    assert asked == [instrument_id(XRP)], "live, the exchange sends quotes only to those who ask"
+
+
 def test_absent_unless_configured_and_no_wall_time_in_a_replay(tmp_path):
     file = tmp_path / "strategy.yaml"
     file.write_text("{}\n")
@@ -136,3 +166,11 @@ def test_absent_unless_configured_and_no_wall_time_in_a_replay(tmp_path):
         actor = components(watched, mode)[0][2]
         assert actor.actor_path == "actors.data_quality:DataQuality"
         assert actor.config["stale_secs"] == stale
+    every = Section(
+        jump_scales=9.0, jump_floor=0.02, release_bars=3, block_silence=False, stale_secs=5.0, max_spread_bps=7
+    )
+    wired = NodeConfig(strategy=StrategyConfig(file=str(file)), symbols=(XRP,), data_quality=every)
+    told = components(wired, Mode(live=True))[0][2].config
+    assert {name: told[name] for name in Section.__struct_fields__} == {
+        name: getattr(every, name) for name in Section.__struct_fields__
+    }

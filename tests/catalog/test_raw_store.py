@@ -424,8 +424,11 @@ def test_an_unfinished_bar_and_a_bar_off_the_grid_are_refused(tmp_path: Path) ->
     with pytest.raises(DataError, match=r"a\.csv:4: open_time: .*unfinished"):
         put([path], root=tmp_path / "raw", kind="klines", symbol="XRPUSDT", interval="1m", now_ns=now - 1)
     put([path], root=tmp_path / "raw", kind="klines", symbol="XRPUSDT", interval="1m", now_ns=now)
-    with pytest.raises(DataError, match=r"a\.csv:3: open_time: .* off the interval's grid"):
+    with pytest.raises(DataError, match=r"a\.csv:2: close_time: the bar closes 1 minutes after .* --interval says 15"):
         bring(tmp_path / "other", path, "klines", "15m")
+    six = write(tmp_path / "b.csv", [",".join(line.split(",")[:6]) for line in [header, *lines]])
+    with pytest.raises(DataError, match=r"b\.csv:3: open_time: .* off the interval's grid"):
+        bring(tmp_path / "other", six, "klines", "15m")
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.9, 0.999])
