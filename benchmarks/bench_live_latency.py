@@ -1,5 +1,5 @@
 """
-How quick and how heavy the live node is. Run: ``python benchmarks/bench_live_latency.py [--days 10]``.
+How quick and how heavy the live node is. Run: ``python benchmarks/bench_live_latency.py [--days 20]``.
 
 The production node runs against the venue in a process of its own; ratios are to what the machine itself takes in the
 same run: a bare HTTP round trip to that venue and the start of a bare interpreter with Nautilus imported. Only figures
@@ -21,12 +21,12 @@ from benchmarks import live_runs  # noqa: E402 - needs the repository on the pat
 from benchmarks.live_runs import Row  # noqa: E402 - as above
 from catalog.sample import prepare  # noqa: E402 - as above
 
-PARTS = ("long", "process", "starts", "restart", "kill")
+PARTS = ("long", "process", "starts", "restart", "kill", "dead")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--days", type=int, default=10, help="simulated days of the long run")
+    parser.add_argument("--days", type=int, default=20, help="simulated days of the long runs")
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, help="measure these parts only")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -44,11 +44,12 @@ def main() -> None:
             ],
             "process": lambda d: [
                 Row("journal_durability: process", ""),
-                *live_runs.long_run(d, market, min(options.days, 4), {"journal_durability": "process"}, memory=False),
+                *live_runs.long_run(d, market, options.days, {"journal_durability": "process"}, memory=False),
             ],
             "starts": lambda d: live_runs.starts(d, market, bare),
             "restart": lambda d: [live_runs.restart(d, market, bare)],
             "kill": lambda d: live_runs.kill_to_flat(d, market),
+            "dead": lambda d: live_runs.kill_without_node(d, market),
         }
         for part in options.only:
             folder = directory / part
@@ -61,7 +62,7 @@ def show(rows: list[Row]) -> None:
     """Print one part of the table."""
     for row in rows:
         verdict = "" if row.met is None else "met" if row.met else "MISSED"
-        print(f"{row.name:54}  {row.value:30}  {row.ratio:10}  {row.target:12} {verdict}".rstrip(), flush=True)
+        print(f"{row.name:54}  {row.value:32}  {row.ratio:10}  {row.target:12} {verdict}".rstrip(), flush=True)
 
 
 if __name__ == "__main__":
