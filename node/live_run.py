@@ -19,7 +19,7 @@ from nautilus_trader.live.node import TradingNode
 
 from actors.ledger import RestoredLedger
 from actors.risk_state import RestoredRisk
-from catalog.instruments import instrument_id
+from catalog.instruments import instrument_id, interval_ns
 from catalog.sample import describe
 from node.account_summary import Ending, summarize_account
 from node.assembly import VENUE, Mode, trading_node_config
@@ -28,9 +28,11 @@ from node.binance.barrier import ReplayBarrier, ReplayOutcome, ReplayResult, exe
 from node.binance.config import BinanceSettings, client_configs
 from node.binance.factories import ArgonautBinanceLiveDataClientFactory, ArgonautBinanceLiveExecClientFactory
 from node.binance.preflight import Severity, run_preflight
+from node.binance.queues import straighten
 from node.binance.rest import BinanceRest
 from node.binance.side_data import FundingPoller, FundingPollerConfig
 from node.catch_up import missed_fills, missed_funding
+from node.collector import IdleCollector
 from node.config import NodeConfig
 from node.control.operations import Operations
 from node.doctor.gate import require_clearance
@@ -42,6 +44,7 @@ from node.kill_points import kill_point
 from node.live_summary import NodeView, Summary, summarize
 from node.redis_link import RedisConfig, reachable
 from node.restored import restored_ledger, restored_risk, settle_memory
+from node.simulation.analyzer import cure
 from node.start_retries import until_available
 from node.stopping import settle
 from node.watching import RestoredWatch, restored_watch
@@ -274,6 +277,8 @@ class _LiveRun:
         node.add_data_client_factory(VENUE, ArgonautBinanceLiveDataClientFactory)
         node.add_exec_client_factory(VENUE, ArgonautBinanceLiveExecClientFactory)
         node.build()
+        cure(node.kernel.portfolio.analyzer)
+        straighten(node.kernel.data_engine, node.kernel.risk_engine, node.kernel.exec_engine)
         return node
 
     # -- during -------------------------------------------------------------------------------------------------------
@@ -283,6 +288,7 @@ class _LiveRun:
     ) -> NodeView:
         strategies = [s for s in node.trader.strategies() if isinstance(s, SignalStrategy)]
         pollers = [a for a in node.trader.actors() if isinstance(a, FundingPoller)]
+        collector = IdleCollector(None if self._environment.replay else interval_ns(self._config.interval) / 1e9)
         barrier = history = None
         if self._environment.replay:
             barrier = ReplayBarrier(
@@ -305,6 +311,7 @@ class _LiveRun:
                 await self._funding_ready(node, pollers)
                 self._operations.running()
                 settle_memory()
+                collector.start()
                 if barrier is not None:
                     barrier.start()
                 await self._until_ended(node)
@@ -315,6 +322,7 @@ class _LiveRun:
                 await self._last_payments(node)
             view = NodeView.of(node, self._config.symbols, strategies)
         finally:
+            collector.stop()
             if history is not None:
                 history.cancel()
             if barrier is not None:

@@ -20,8 +20,7 @@ _LATCH_OF_CODE = {
 def settle_memory() -> None:
     """Take what a start leaves for good out of the garbage collector's sight: looking at it takes 0.1 s or more."""
     gc.collect()
-    gc.freeze()
-    gc.enable()  # see node.live
+    gc.freeze()  # who collects from here on: node.collector
 
 
 def restored_risk(restore: Restore) -> RestoredRisk:

@@ -1,7 +1,7 @@
 """
 The user stream of the corrected Binance USD-M execution client: every event read, in whatever order it comes.
 
-See `node.binance.reconciliation` for the other half and for the rules both keep.
+See `node.binance.reconciliation` for the other half and the rules both keep, `node.binance.sending` for the way out.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from nautilus_trader.model.orders import Order
 from node.binance import user_events
 from node.binance.funding import FundingReporter
 from node.binance.http import ArgonautBinanceHttpClient
-from node.binance.reconciliation import ReconcilingExecutionClient
+from node.binance.sending import SendingExecutionClient
 
 ANSWER = b'{"result":'
 """How the answer to the question whether the stream is there begins; it is no event and is not counted."""
@@ -38,7 +38,7 @@ _RESTS_OR_GONE = (BinanceExecutionType.NEW, BinanceExecutionType.CANCELED, Binan
 _RESTING_OR_GONE = (BinanceOrderStatus.NEW, BinanceOrderStatus.CANCELED, BinanceOrderStatus.EXPIRED)
 
 
-class ArgonautBinanceFuturesExecutionClient(ReconcilingExecutionClient):
+class ArgonautBinanceFuturesExecutionClient(SendingExecutionClient):
     """
     Binance USD-M execution that never invents, loses or repeats an order.
 

@@ -9,9 +9,8 @@ types as they are.
 
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 import msgspec
 from nautilus_trader.adapters.binance.http.client import BinanceHttpClient
@@ -33,6 +32,8 @@ UNREACHABLE = 0
 
 _SECRET_PARAMETERS = re.compile(r"(?<![A-Za-z])(signature|listenKey)=[^&]*")
 _JSON_STARTS = b'{["-0123456789tfn'
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
+_METHODS: dict[HttpMethod, str] = {}
 
 TOO_MANY_REQUESTS = -1003
 TIMESTAMP_OUT_OF_WINDOW = -1021
@@ -201,16 +202,17 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
         offset_ms: int | None = None,
     ) -> Any:
         # Signed after it was admitted: a question that had to wait would otherwise carry a time stamp of before.
-        await self._ask_budget(self.budget.ready, http_method, url_path, signed)
+        admitted = await self._admitted(http_method, url_path, signed)
         if "timestamp" in signed:
             offset_ms = self.clock_offset_ms if offset_ms is None else offset_ms
             signed["timestamp"] = str(self._clock.timestamp_ms() + offset_ms)
         signed.pop("signature", None)
-        query = self._prepare_params(signed)
+        query = query_of(signed)
         signature = self._get_sign(query)
         signed["signature"] = signature
-        query = f"{query}&{urlencode({'signature': signature})}"
-        return await self._send(http_method, url_path, signed, query, ratelimiter_keys)
+        return await self._send(
+            http_method, url_path, f"{query}&signature={_quoted(signature)}", admitted, ratelimiter_keys
+        )
 
     async def send_request(
         self,
@@ -226,18 +228,20 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
         is not JSON, and with status 0 and code -1007 for no answer within the time-out. ``BinanceClientError`` with
         status 429 and code -1003 also for a request that was held back and never sent (see `RequestBudget`).
         """
-        query = urlencode(payload) if payload else ""
-        return await self._send(http_method, url_path, payload, query, ratelimiter_keys)
+        query = query_of(payload) if payload else ""
+        admitted = await self._admitted(http_method, url_path, payload)
+        return await self._send(http_method, url_path, query, admitted, ratelimiter_keys)
 
     async def _send(
         self,
         http_method: HttpMethod,
         url_path: str,
-        payload: dict[str, str] | None,
         query: str,
+        admitted: tuple[Purpose, int],
         ratelimiter_keys: list[str] | None,
     ) -> bytes:
-        purpose, weight = await self._ask_budget(self.budget.admit, http_method, url_path, payload)
+        purpose, weight = admitted
+        self.budget.begin(purpose, weight)
         status, headers, body = UNREACHABLE, {}, b""
         try:
             response = await self._exchange(http_method, url_path, query, ratelimiter_keys)
@@ -254,17 +258,14 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
             raise BinanceServerError(status=status, message=text, headers=headers)
         return body
 
-    async def _ask_budget(
-        self,
-        ask: Callable[[Purpose, int], Awaitable[None]],
-        http_method: HttpMethod,
-        url_path: str,
-        payload: dict[str, str] | None,
+    async def _admitted(
+        self, http_method: HttpMethod, url_path: str, payload: dict[str, str] | None
     ) -> tuple[Purpose, int]:
+        """Return what a request is for and its weight, once it may be sent; nothing may be awaited until it is."""
         method = _method(http_method)
         purpose, weight = purpose_of(method, url_path, payload), weight_of(url_path, payload)
         try:
-            await ask(purpose, weight)
+            await self.budget.ready(purpose, weight)
         except HeldBackError as e:
             message = {"code": TOO_MANY_REQUESTS, "msg": f"{method} {url_path}: {e}"}
             raise BinanceClientError(status=429, message=message, headers={}) from None
@@ -278,7 +279,6 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
         ratelimiter_keys: list[str] | None,
     ) -> Any:
         target = f"{url_path}?{query}" if query else url_path
-        self._log.debug(_SECRET_PARAMETERS.sub(r"\1=…", target))
         try:
             return await self._client.request(
                 http_method,
@@ -291,10 +291,24 @@ class ArgonautBinanceHttpClient(BinanceHttpClient):
             reason = "timed out" if isinstance(e, HttpTimeoutError) else "transport error"
             message = {"code": -1007, "msg": f"{_method(http_method)} {url_path}: {reason}, no answer from the venue"}
             raise BinanceServerError(status=UNREACHABLE, message=message, headers={}) from None
+        finally:  # an order does not wait for the words about it
+            self._log.debug(_SECRET_PARAMETERS.sub(r"\1=…", target))
+
+
+def query_of(parameters: dict[str, Any]) -> str:
+    """Return what ``urlencode`` does; parameters of orders need no quoting, and asking for it is half of signing."""
+    return "&".join([f"{name}={_quoted(str(value))}" for name, value in parameters.items()])
+
+
+def _quoted(text: str) -> str:
+    return text if _PLAIN(text) else quote_plus(text)
 
 
 def _method(method: HttpMethod) -> str:
-    return str(method).rpartition(".")[2].upper()
+    found = _METHODS.get(method)
+    if found is None:
+        found = _METHODS[method] = str(method).rpartition(".")[2].upper()
+    return found
 
 
 def _error_message(body: bytes) -> Any:
