@@ -29,11 +29,12 @@ from actors.latches import Latches
 from actors.reporting import Reporter, contained
 from actors.risk_state import AccountState, Exposure, Intent, RestoredRisk, RiskLimits
 from actors.rules import build_rules, first_refusal
+from actors.terms import Caps, Grids
 from strategies.market_clock import NANOS_PER_DAY, MarketClock, bar_close_ns, market_clock
 from strategies.messages import APPROVAL, Approval, Reason, Side, Signal, Verdict
 from strategies.order_ids import Leg, decode
 from strategies.records import TradeRecord
-from strategies.sizing import Grid, Headroom, MarginRatio, RiskFraction, Sized, Wish, exact, size_position, to_grid
+from strategies.sizing import MarginRatio, RiskFraction, Sized, Wish, exact, size_position, to_grid
 
 CONTROL_TOPIC = "argonaut.control"
 ORDER_EVENTS = "events.order.*"
@@ -113,6 +114,8 @@ class RiskGuard(Gate):
         self._rules = build_rules(config.limits)
         self._start_balance = exact(config.start_balance)
         self._ids = {venue_symbol(i): i for i in config.instrument_ids}
+        self._grids = Grids(config.market_max_quantity)
+        self._caps = Caps.of(config.limits)
         self._market: MarketClock | None = None
         self._view: AccountView | None = None
         self._interval: int | None = None
@@ -273,36 +276,18 @@ class RiskGuard(Gate):
     def _size(self, intent: Intent, state: AccountState, instrument: Any) -> Sized:
         if state.equity is None or state.balance is None:  # a rule refused this already
             raise RuntimeError("sizing without equity")
-        limits, used, equity = self._limits, state.total_notional, state.equity
-        maxima = [
-            Decimal(q) if isinstance(q, str) else q.as_decimal()
-            for q in (self.config.market_max_quantity.get(intent.symbol), instrument.max_quantity)
-            if q is not None
-        ]
-        minimum, notional = instrument.min_quantity, instrument.min_notional
-        grid = Grid(
-            quantity_step=instrument.size_increment.as_decimal(),
-            min_quantity=Decimal(0) if minimum is None else minimum.as_decimal(),
-            max_quantity=min(maxima, default=None),
-            min_notional=Decimal(0) if notional is None else notional.as_decimal(),
-        )
-        headroom = Headroom(
-            order_notional=None if limits.max_order_notional is None else exact(limits.max_order_notional),
-            total_notional=None if limits.max_total_notional is None else exact(limits.max_total_notional) - used,
-            leverage=None if limits.max_leverage is None else exact(limits.max_leverage) * equity - used,
-            margin=None if limits.account_leverage is None else exact(limits.account_leverage) * equity - used,
-        )
+        headroom = self._caps.headroom(state.total_notional, state.equity)
         wish = Wish(
             side=intent.side,
             reference=intent.reference,
             stop=intent.stop,
             last_price=state.last_prices[intent.symbol],
-            equity=equity,
+            equity=state.equity,
             balance=state.balance,
             start_balance=state.start_balance,
             symbols=len(self._ids),
         )
-        return size_position(self.config.sizing, wish, grid, headroom)
+        return size_position(self.config.sizing, wish, self._grids.of(intent.symbol, instrument), headroom)
 
     def _positions(self, view: AccountView) -> tuple[Exposure, ...]:
         exposures = []
@@ -314,6 +299,8 @@ class RiskGuard(Gate):
 
     def _resting_entries(self, view: AccountView) -> tuple[Exposure, ...]:
         """Entries at the venue that this process did not grant: sent before a restart."""
+        if not (self.cache.orders_open_count() or self.cache.orders_inflight_count()):
+            return ()
         exposures = []
         for order in (*self.cache.orders_open(), *self.cache.orders_inflight()):
             tag = decode(order.client_order_id.value)

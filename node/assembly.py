@@ -5,7 +5,7 @@ All strategies, gates and listeners are wired here, once, for both. What differs
 :func:`components` and nothing else, so the same bars meet the same objects.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,6 +51,8 @@ from strategies.registry import lookup
 
 VENUE = "BINANCE"
 _DAY_NS = 86_400_000_000_000
+_VERBOSE = ("DEBUG", "INFO")
+"""Log levels that show single events and commands of the engine."""
 _FUNDING_LOOKBACK_NS = 10 * _DAY_NS
 
 
@@ -77,6 +79,8 @@ class Mode:
         Live: where settled funding rates are asked for.
     replay : bool
         Market time runs at another speed than wall time: staleness is not judged by comparing them.
+    verbose : bool
+        Somebody reads the engine's log of single events: otherwise their texts are not even made.
 
     """
 
@@ -89,6 +93,7 @@ class Mode:
     watch: RestoredWatch = field(default_factory=RestoredWatch)
     poller: FundingPollerConfig | None = None
     replay: bool = False
+    verbose: bool = False
 
 
 def components(config: NodeConfig, mode: Mode) -> tuple[list[ImportableActorConfig], list[ImportableStrategyConfig]]:
@@ -213,6 +218,8 @@ def _strategy(config: NodeConfig, symbol: str, mode: Mode) -> ImportableStrategy
         protection=settings.protection,
         params=load_params(Path(settings.file), symbol),
         assumed_slippage=settings.assumed_slippage,
+        log_events=mode.verbose,
+        log_commands=mode.verbose,
     )
     return ImportableStrategyConfig(
         strategy_path=entry.strategy_path, config_path=entry.config_path, config=typed.json_primitives()
@@ -249,7 +256,12 @@ def backtest_run_config(
         Fatal: see :func:`components`.
 
     """
-    mode = Mode(live=False, trade_from_ns=window.start_ns, start_balance=config.backtest.balance)
+    mode = Mode(
+        live=False,
+        trade_from_ns=window.start_ns,
+        start_balance=config.backtest.balance,
+        verbose=log_level in _VERBOSE,
+    )
     actors, strategies = components(config, mode)
     return BacktestRunConfig(
         venues=[_venue(config, window, instruments)],
@@ -389,6 +401,7 @@ def trading_node_config(
         Fatal: see :func:`components`.
 
     """
+    mode = replace(mode, verbose=config.log_level in _VERBOSE)
     actors, strategies = components(config, mode)
     rate = 1000 if mode.replay else config.risk.max_orders_per_second
     return TradingNodeConfig(

@@ -15,6 +15,7 @@ import msgspec
 from strategies.messages import Reason, Side
 from strategies.yaml_config import FrozenConfig
 
+_ONE = Decimal(1)
 _CENT = Decimal("0.01")
 _BALANCE_GRID = Decimal("0.0001")
 
@@ -209,7 +210,7 @@ def to_grid(x: Decimal, step: Decimal, rounding: str) -> Decimal:
         A rounding mode of the decimal module.
 
     """
-    return ((x / step).quantize(Decimal(1), rounding=rounding) * step).quantize(step)
+    return ((x / step).quantize(_ONE, rounding=rounding) * step).quantize(step)
 
 
 def margin_ratio(method: MarginRatio, balance: Decimal, start_balance: Decimal) -> Decimal:
