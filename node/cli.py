@@ -11,11 +11,14 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from node.control.quick import DOOR_COMMANDS, give, user_name
 from strategies.errors import ConfigError
 from strategies.startup import run_command
+
+if TYPE_CHECKING:
+    from node.control.access import AccountConfig
 
 CLOSING = ("flatten", "kill")
 
@@ -67,6 +70,10 @@ def main(argv: list[str] | None = None) -> int:
             return _tell(answer, as_json=args.json)
     import asyncio  # noqa: PLC0415 - keeps --help fast, and a command ahead of what it loads
 
+    if args.command in CLOSING:
+        from node.control.config import load_control_config  # noqa: PLC0415 - the whole takes seconds to load
+
+        return asyncio.run(_give(args, load_control_config(args.config), answer))
     from node.config import load_config  # noqa: PLC0415
 
     config = load_config(args.config)
@@ -86,21 +93,23 @@ def main(argv: list[str] | None = None) -> int:
                 out=sys.stdout,
             )
         )
+    return asyncio.run(_give(args, config, answer))
+
+
+async def _give(args: argparse.Namespace, config: "AccountConfig", answer: dict[str, Any] | None) -> int:
     from node.control.client import ControlClient  # noqa: PLC0415
 
     client = ControlClient(config, os.environ, venue_url=args.venue_url, run_dir=args.run_dir, who=args.who)
     if args.command == "status":
-        return asyncio.run(client.status(as_json=args.json, out=sys.stdout))
-    return asyncio.run(
-        client.give(
-            args.command,
-            args.symbol,
-            flatten_first=args.flatten,
-            direct=args.direct,
-            answer=answer,
-            as_json=args.json,
-            out=sys.stdout,
-        )
+        return await client.status(as_json=args.json, out=sys.stdout)
+    return await client.give(
+        args.command,
+        args.symbol,
+        flatten_first=args.flatten,
+        direct=args.direct,
+        answer=answer,
+        as_json=args.json,
+        out=sys.stdout,
     )
 
 

@@ -2,25 +2,32 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from node.binance.config import BinanceSettings
+from node.binance.addresses import REST
 from node.binance.credentials import secret_from
 from node.binance.rest import BinanceRest
-from node.config import NodeConfig
+from node.control.config import ControlConfig
 from node.control.run_directory import RunDirectory, default_path
 from strategies.errors import ConfigError
+
+if TYPE_CHECKING:  # it loads Nautilus, and a kill must not wait for that
+    from node.config import NodeConfig
+
+type AccountConfig = "NodeConfig | ControlConfig"
+"""A whole configuration of a node, or what control needs of one."""
 
 _DEMO_KEY = "demo"  # what the simulated venue knows unless its configuration says otherwise
 
 
-def run_directory(config: NodeConfig, override: Path | None = None) -> RunDirectory:
+def run_directory(config: AccountConfig, override: Path | None = None) -> RunDirectory:
     """Return the run directory of `config`, or the one a person names."""
     operate = config.operate
     return RunDirectory(override or default_path(operate.run_dir, config.journal, config.trader_id))
 
 
 def venue_rest(
-    config: NodeConfig,
+    config: AccountConfig,
     environ: Mapping[str, str],
     *,
     venue_url: str | None,
@@ -33,7 +40,7 @@ def venue_rest(
 
     Parameters
     ----------
-    config : NodeConfig
+    config : NodeConfig or ControlConfig
         The node's configuration.
     environ : Mapping[str, str]
         Where credentials are looked up.
@@ -70,15 +77,8 @@ def venue_rest(
         )
     if not key or not secret:
         raise ConfigError(f"no credentials: set {names[0]} and {names[1]} in the environment")
-    settings = BinanceSettings(
-        environment=environment,
-        base_url_http=venue_url,
-        api_key=key,
-        api_secret=secret,
-        symbols=config.all_symbols,
-    ).resolved()
     return BinanceRest(
-        settings.base_url_http or "",
+        venue_url or REST[environment],
         api_key=key,
         api_secret=secret,
         recv_window_ms=exchange.recv_window_ms,

@@ -15,8 +15,7 @@ import aiohttp
 import msgspec
 
 from node.binance.rest import BinanceRest, VenueRequestError
-from node.config import NodeConfig
-from node.control.access import run_directory, venue_rest
+from node.control.access import AccountConfig, run_directory, venue_rest
 from node.control.commands import CLOSING, LATCHING, Action, Command, Outcome
 from node.control.direct import flatten, naked_positions, open_positions
 from node.control.quick import user_name
@@ -35,7 +34,7 @@ class ControlClient:
 
     Parameters
     ----------
-    config : NodeConfig
+    config : NodeConfig or ControlConfig
         The node's configuration.
     environ : Mapping[str, str]
         Where credentials are looked up.
@@ -50,7 +49,7 @@ class ControlClient:
 
     def __init__(
         self,
-        config: NodeConfig,
+        config: AccountConfig,
         environ: Mapping[str, str],
         *,
         venue_url: str | None = None,

@@ -1,10 +1,11 @@
-"""Where the node keeps its run directory, and the patience of the watchdog and the supervisor."""
+"""Where the node keeps its run directory, the patience of watchdog and supervisor, and what a kill must know."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
-from strategies.yaml_config import FrozenConfig
+from strategies.yaml_config import FrozenConfig, load_yaml
 
 Secs = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000)]
@@ -107,3 +108,41 @@ class OperateConfig(FrozenConfig, frozen=True):
     flat_secs: Secs = 3.0
     watchdog: WatchdogConfig = WatchdogConfig()
     supervisor: SupervisorConfig = SupervisorConfig()
+
+
+class ControlExchange(msgspec.Struct, frozen=True, kw_only=True):
+    """What control needs of the ``exchange`` section; see :class:`node.config.ExchangeConfig`."""
+
+    recv_window_ms: int = 2000
+    http_timeout_secs: int = 10
+    api_key_env: str = "BINANCE_API_KEY"
+    api_secret_env: str = "BINANCE_API_SECRET"  # noqa: S105 - the name of a variable, not a secret
+
+
+class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What ``flatten`` and ``kill`` need of a node's configuration: :class:`node.config.NodeConfig`, seen through a slit.
+
+    The whole of it takes seconds to load, and a mistake elsewhere in the file must not keep anybody from closing.
+    A test holds every field and default equal to the whole's.
+    """
+
+    symbols: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    environment: Literal["venue", "paper", "demo", "testnet", "live"] = "venue"
+    trader_id: str = "ARGONAUT-001"
+    journal: str = "sqlite:///var/journal.sqlite"
+    exchange: ControlExchange = ControlExchange()
+    operate: OperateConfig = OperateConfig()
+
+
+def load_control_config(path: Path) -> ControlConfig:
+    """
+    Read what control needs of a node's configuration; other keys are not looked at.
+
+    Raises
+    ------
+    ConfigError
+        Fatal: missing file, no YAML, no symbols, a wrong type.
+
+    """
+    return load_yaml(path, ControlConfig)

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from nautilus_trader.adapters.binance.common.enums import BinanceAccountType, BinanceEnvironment
+from nautilus_trader.adapters.binance.common.urls import get_http_base_url
 
+from node.binance.addresses import REST
 from node.config import NodeConfig, load_config
 from node.control import quick
 from node.control.access import run_directory
 from node.control.commands import CLOSING, Action, Outcome
+from node.control.config import load_control_config
 from node.control.door import HttpDoor
 from node.control.run_directory import RunDirectory
 from strategies.errors import ConfigError
@@ -49,6 +53,60 @@ def test_what_it_knows_by_heart_is_still_true():
     assert {str(a) for a in CLOSING} == {"flatten", "kill"}
 
 
+@pytest.mark.parametrize("name", ["demo", "paper", "testnet", "staging", "live"])
+def test_a_kill_reads_what_the_whole_configuration_says(name):
+    path = _REPOSITORY / "config" / f"{name}.yaml"
+    _assert_same(load_control_config(path), load_config(path))
+
+
+def test_a_kill_has_the_defaults_of_the_whole_configuration(tmp_path):
+    path = _config(tmp_path)
+    _assert_same(load_control_config(path), load_config(path))
+
+
+def _assert_same(slit, whole):
+    for name in slit.__struct_fields__:
+        ours, theirs = getattr(slit, name), getattr(whole, name)
+        if name == "exchange":
+            ours, theirs = ({n: getattr(x, n) for n in ours.__struct_fields__} for x in (ours, theirs))
+        assert ours == theirs, name
+
+
+def test_a_mistake_elsewhere_does_not_keep_from_closing(tmp_path):
+    path = _config(tmp_path, journl="sqlite:///x", strategy={"name": "unheard of"})
+    assert load_control_config(path).symbols == ("XRPUSDT",)
+    with pytest.raises(ConfigError, match="no such file"):
+        load_control_config(tmp_path / "no.yaml")
+    for keys in ({"symbols": []}, {"environment": "moon"}, {"operate": {"run_dr": "x"}}):
+        with pytest.raises(ConfigError, match=min(keys)):
+            load_control_config(_config(tmp_path, **keys))
+
+
+def test_a_kill_knows_the_exchange_as_the_adapter_does():
+    for environment, address in REST.items():
+        known = get_http_base_url(BinanceAccountType.USDT_FUTURES, BinanceEnvironment[environment.upper()], is_us=False)
+        assert address == known
+
+
+def test_a_kill_without_a_node_loads_nothing_heavy(tmp_path):
+    # No credentials: it gets as far as the venue's door, with everything it needs loaded.
+    path = _config(tmp_path, environment="testnet", operate={"run_dir": str(tmp_path / "run")})
+    done = subprocess.run(
+        [sys.executable, "-c", _KILL, "kill", "--config", str(path)],
+        cwd=_REPOSITORY,
+        env={},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (
+        0,
+        "no credentials: set BINANCE_API_KEY and BINANCE_API_SECRET in the environment\n['aiohttp', 'msgspec']\n",
+    ), done.stderr
+    assert list((tmp_path / "run" / "inbox").iterdir()), "the kill is left for the next start all the same"
+
+
 class Node:
     """A run directory with a real door in front of a list."""
 
@@ -84,6 +142,18 @@ from node.cli import main
 code = main(sys.argv[1:])
 print(sorted({"msgspec", "yaml", "aiohttp", "asyncio", "pandas", "nautilus_trader"} & set(sys.modules)))
 sys.exit(code)
+"""
+
+
+_KILL = """
+import sys
+from node.cli import main
+from strategies.errors import ConfigError
+try:
+    main(sys.argv[1:])
+except ConfigError as e:
+    print(e)
+print(sorted({"msgspec", "aiohttp", "pandas", "numpy", "numba", "nautilus_trader"} & set(sys.modules)))
 """
 
 
