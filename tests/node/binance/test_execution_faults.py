@@ -340,7 +340,7 @@ async def test_a_stop_that_comes_to_rest_after_it_was_given_up_is_cancelled(venu
     assert not [line for line in await node.errors() if "InvalidStateTrigger" in line]
 
 
-@pytest.mark.parametrize("heard", ["the event", "after a gap"])
+@pytest.mark.parametrize("heard", ["after a gap", pytest.param("the event", marks=pytest.mark.soak)])
 async def test_a_limit_order_that_comes_to_rest_after_it_was_given_up_is_cancelled(
     venue: Any, start_node: Any, heard: str
 ) -> None:

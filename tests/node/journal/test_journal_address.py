@@ -31,6 +31,7 @@ def test_an_impossible_address_is_one_clear_line_without_password(address, tmp_p
         open_journal(address)
     assert "geheim" not in "".join(traceback.format_exception(caught.value, capture_locals=False))
     assert "journal address" in str(caught.value)
+    assert not isinstance(caught.value, UnavailableError), "no start is tried again for a mistake"
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
