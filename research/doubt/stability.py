@@ -101,7 +101,7 @@ def examine_choices(
     fallen = sum(d.passed is False for d in decided)
     if not decided:
         return unknown(name, Reason.TOO_FEW, "no fold chose a set with at least 4 tried neighbours", folds=folds)
-    text = f"in {fallen} of {len(decided)} training windows the chosen set stands on a spike"
+    text = f"in {fallen} of {len(decided)} choices too few neighbours gain, or they keep too little of the gain"
     if 2 * fallen >= len(decided):
         return falls(name, Reason.PARAMETER_SPIKE, text, fallen=fallen, decided=len(decided), folds=folds)
     return stands(name, text, fallen=fallen, decided=len(decided), folds=folds)

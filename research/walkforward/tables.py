@@ -157,7 +157,8 @@ def folds_table(v: Variant) -> Table:
 def tried_table(account: str, tried: SymbolTrials) -> Table:
     """Return the doubts on what was chosen among all sets tried in the training windows."""
     days = f"{tried.days} days of training windows, {tried.start} to {tried.end}" if tried.days else "days not known"
-    title = f"{account}: {tried.symbol}: {tried.sets} sets tried ({tried.effective:.1f} independent) on {days}"
+    of = account if account == tried.symbol else f"{account}: {tried.symbol}"
+    title = f"{of}: {tried.sets} sets tried ({tried.effective:.1f} independent) on {days}"
     table = Table(title=title, title_justify="left")
     for name in ("examined", "verdict", "reason", "figures"):
         table.add_column(name, overflow="fold")

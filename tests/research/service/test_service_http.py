@@ -20,7 +20,6 @@ LONG = {
 }
 
 
-@pytest.mark.parametrize("backend", ["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)])
 def test_from_request_to_result(make_service, url, catalogs):
     service = make_service(url).start()
     identity = service.submit()
