@@ -7,7 +7,8 @@ One core (the process is pinned). Every figure is the best of the repeats, ours 
   thread (unzipping counts on both sides; the second yardstick is handed the unzipped bytes);
 * ``query``   one month of one symbol's 1m bars out of a year, as float64 arrays, against a bare ``pyarrow`` read of the
   same rows and columns;
-* ``trades``  a month of aggTrades into the raw store: rows per second and the peak memory of that process;
+* ``trades``  a million aggTrades into the raw store, then a month of them in a process of its own: rows per second
+  and the peak memory of that process;
 * ``build``   that month from the raw store into the catalog, and once more when nothing changed.
 
 Ingestion and the raw store inspect what they take (`catalog.quality`); the figures include it.
@@ -34,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from catalog import store
 from catalog.csv_files import KLINE_COLUMNS
 from catalog.instruments import bar_type_text
+from catalog.raw.writer import put
 from catalog.reader import load_bars
 from catalog.writer import ingest_klines
 
@@ -192,15 +194,41 @@ def agg_trades(rows: int, path: Path) -> None:
             tables += 1
 
 
+def few_trades(folder: Path, rows: int, repeats: int) -> None:
+    """Print the ratio for a small file within a process that has its imports behind it."""
+    path, runs = folder / "ETHUSDT-aggTrades-2024-03.zip", iter(range(1_000_000))
+    agg_trades(rows, path)
+
+    def ours() -> None:
+        put([path], root=folder / f"few{next(runs)}", kind="agg_trades", symbol="ETHUSDT")
+
+    ours()
+    took, read = best(repeats, ours, lambda: _yardstick(path))
+    print(
+        f"trades {rows:9,} rows {rows / took:12,.0f} rows/s of CPU within a running process; "
+        f"{took / read:.2f} x pyarrow.csv of the zip"
+    )
+
+
 def trades(folder: Path, rows: int) -> None:
     """Print rows per second and peak memory of a process that does nothing else, and a second run of the same."""
     path = folder / "BTCUSDT-aggTrades-2024-03.zip"
     agg_trades(rows, path)
     raw, catalog = folder / "raw", folder / "built"
-    put = ["catalog.raw.__main__", "put", "agg_trades", "--symbol", "BTCUSDT", "--from", str(path), "--root", str(raw)]
+    bring = [
+        "catalog.raw.__main__",
+        "put",
+        "agg_trades",
+        "--symbol",
+        "BTCUSDT",
+        "--from",
+        str(path),
+        "--root",
+        str(raw),
+    ]
     build = ["catalog.build", "--raw", str(raw), "--catalog", str(catalog)]
     read = _yardstick(path)
-    for name, arguments, made in (("trades", put, raw), ("build ", build, catalog)):
+    for name, arguments, made in (("trades", bring, raw), ("build ", build, catalog)):
         for run in ("first", "again"):
             began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
             *_, peak = subprocess.run(
@@ -244,6 +272,7 @@ def main() -> None:
         catalog = ingest(folder, 366 * 1_440, given.repeats)
         query(catalog, 4 * given.repeats)
         if given.trades:
+            few_trades(folder, 1_000_000, given.repeats)
             trades(folder, given.trades)
     print(f"peak memory of this process, files and yardsticks included: {peak_megabytes(resource.RUSAGE_SELF):.0f} MB")
 

@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from catalog import store
 from catalog.csv_files import UNITS, unit_of
 from catalog.instruments import interval_ns
-from catalog.quality.findings import Int64s
+from catalog.quality.findings import Floats, Int64s
 from catalog.quality.series import held
 from catalog.raw import days as raw_days
 from catalog.raw import revisions
@@ -25,6 +26,7 @@ from catalog.reader import BarArrays, FundingArrays, load_bars, load_funding
 from strategies.errors import DataError
 
 _MINUTE_NS = 60_000_000_000
+_HOUR_NS = 60 * _MINUTE_NS
 
 PUBLICATION_DELAY_NS: Mapping[str, int] = {
     "bars": 0,
@@ -62,9 +64,11 @@ class Known:
     funding: FundingArrays | None
 
 
-def asof(catalog: Path, symbol: str, time_ns: int, intervals: tuple[str, ...] = ()) -> Known:
+def asof(
+    catalog: Path, symbol: str, time_ns: int, intervals: tuple[str, ...] = (), *, root: Path | None = None
+) -> Known:
     """
-    Return what was known of `symbol` at `time_ns`.
+    Return what was known of `symbol` at `time_ns`; what has been corrected since (``--replace``) is as it was then.
 
     Parameters
     ----------
@@ -76,28 +80,74 @@ def asof(catalog: Path, symbol: str, time_ns: int, intervals: tuple[str, ...] = 
         UTC nanoseconds; a bar that closes exactly then is known.
     intervals : tuple of str
         Default: all the catalog holds.
+    root : Path, optional
+        The raw store, which keeps what was corrected; default: the one beside the catalog when it is there.
 
     Raises
     ------
     DataError
-        Propagate: the catalog holds no bars of `symbol`.
+        Propagate: a revision is damaged; the catalog holds no bars of `symbol`.
 
     """
     there = tuple(interval for s, interval in held(catalog) if s == symbol)
     if not there:
         raise DataError(f"{catalog}: no bars of {symbol}: ingest them with `python -m catalog.ingest klines`")
+    root = store.raw_beside(catalog) if root is None else root
     bars = {}
     for interval in intervals or there:
         everything = load_bars(catalog, symbol, interval)
         count = int(np.searchsorted(everything.open_time + interval_ns(interval), time_ns, side="right"))
         if count:
-            bars[interval] = _first(everything, count)
+            bars[interval] = _bars_then(_first(everything, count), root, symbol, interval, time_ns)
     try:
         settled = load_funding(catalog, symbol)
     except DataError:
         return Known(time_ns, bars, None)
     count = int(np.searchsorted(settled.time + PUBLICATION_DELAY_NS["funding"], time_ns, side="right"))
-    return Known(time_ns, bars, FundingArrays(settled.time[:count], settled.rate[:count]))
+    return Known(time_ns, bars, _funding_then(settled.time[:count], settled.rate[:count], root, symbol, time_ns))
+
+
+def _bars_then(bars: BarArrays, root: Path | None, symbol: str, interval: str, time_ns: int) -> BarArrays:
+    end = int(bars.open_time[-1]) + 1
+    old = _replaced_since(root, "klines", symbol, interval, int(bars.open_time[0]), end, time_ns)
+    if old is None:
+        return bars
+    opened = old["open_time"].to_numpy()
+    at = np.searchsorted(bars.open_time, opened)
+    there = (at < len(bars.open_time)) & (bars.open_time[np.minimum(at, len(bars.open_time) - 1)] == opened)
+    columns = {name: getattr(bars, name).copy() for name in ("open", "high", "low", "close", "volume")}
+    for name, values in columns.items():
+        values[at[there]] = np.array([float(value) for value in old[name].to_pylist()])[there]
+    return BarArrays(bars.open_time, **columns)
+
+
+def _funding_then(time: Int64s, rate: Floats, root: Path | None, symbol: str, time_ns: int) -> FundingArrays:
+    old = None
+    if len(time):
+        span = int(time[0]) - _MINUTE_NS, int(time[-1]) + _MINUTE_NS
+        old = _replaced_since(root, "funding", symbol, None, *span, time_ns)
+    if old is not None:
+        settled = (old["calc_time"].to_numpy() + _HOUR_NS // 2) // _HOUR_NS * _HOUR_NS
+        rate = rate.copy()
+        for at, value in zip(settled.tolist(), old["last_funding_rate"].to_pylist(), strict=True):
+            rate[time == at] = float(value)
+    return FundingArrays(time, rate)
+
+
+def _replaced_since(
+    root: Path | None, kind: str, symbol: str, interval: str | None, start_ns: int, end_ns: int, time_ns: int
+) -> pa.Table | None:
+    """Return the rows of ``[start, end)`` that were in force at `time_ns` and are not any more; None when none are."""
+    old = None if root is None else revisions.load(root, kind, symbol, interval, start_ns, end_ns)
+    if old is None:
+        return None
+    name = KINDS[kind].columns[0].name
+    time, replaced = old[name].to_numpy(), old[revisions.REPLACED].to_numpy()
+    old = old.filter(pa.array((replaced > time_ns) & (time >= start_ns) & (time < end_ns)))
+    old = old.sort_by([(name, "ascending"), (revisions.REPLACED, "ascending")])
+    time = old[name].to_numpy()
+    first = np.append(True, np.diff(time) != 0)[: len(time)]  # of several versions, the first replaced after it
+    return old.filter(pa.array(first)) if len(time) else None
 
 
 def known_rows(

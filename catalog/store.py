@@ -38,6 +38,12 @@ _AT_FDCWD, _RENAME_EXCHANGE, _RENAME_SWAP = -100, 2, 2
 _POLL_SECONDS = 0.05
 
 
+def raw_beside(catalog: Path) -> Path | None:
+    """Return the raw store beside the catalog (``var/raw`` beside ``var/catalog``), None when there is none."""
+    beside = catalog.with_name("raw")
+    return beside if beside != catalog and beside.is_dir() else None
+
+
 def series_path(catalog: Path, kind: str, identifier: str) -> Path:
     """Return the directory of a series: `kind` is one of `BARS`, `FUNDING`, `INSTRUMENTS`."""
     return catalog / "data" / kind / identifier

@@ -24,8 +24,6 @@ from catalog.raw.writer import put, put_rows
 from catalog.writer import Report
 from strategies.errors import DataError
 
-BESIDE = "raw"
-
 
 def root_of(catalog: Path, given: Path | None, *, cache_only: bool) -> Path | None:
     """
@@ -41,10 +39,7 @@ def root_of(catalog: Path, given: Path | None, *, cache_only: bool) -> Path | No
         if given is not None:
             raise DataError("--raw and --cache-only exclude each other: give one")
         return None
-    if given is not None:
-        return given
-    beside = catalog.with_name(BESIDE)
-    return beside if beside.is_dir() and beside != catalog else None
+    return store.raw_beside(catalog) if given is None else given
 
 
 def bring(

@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 import pandas as pd  # pyarrow imports it at first use, which may take seconds: kills are to land in the work
 
-from catalog.raw.writer import put
+from catalog.raw.writer import put, put_each
 from catalog.recording import tape
 from catalog.recording.segments import RecorderLock, SegmentWriter, seal
 from catalog.rest.client import PublicRest
 from catalog.rest.fetch import Backfill, Fetched
+from catalog.through_raw import bring
 from strategies.errors import DataError
 
 FILES, ROWS = 16, 60
@@ -45,6 +46,21 @@ def ingest(root: str, folder: str, progress: str) -> None:
     done = len(Path(progress).read_text().splitlines()) if Path(progress).exists() else 0
     for number in range(done, FILES):
         put([Path(folder) / f"{number}.csv"], root=Path(root), kind="agg_trades", symbol="XRPUSDT")
+        note(progress, str(number))
+
+
+def ingest_each(root: str, folder: str, progress: str) -> None:
+    """Bring all files in with one command that makes each visible once it is whole; what is in is passed over."""
+    paths = [Path(folder) / f"{number}.csv" for number in range(FILES)]
+    put_each(paths, root=Path(root), kind="agg_trades", symbol="XRPUSDT")
+    note(progress, "\n".join(map(str, range(FILES))))
+
+
+def ingest_through_raw(raw: str, catalog: str, folder: str, progress: str) -> None:
+    """Bring bars into the raw store and the catalog, one file after the other; each is noted when both hold it."""
+    done = len(Path(progress).read_text().splitlines()) if Path(progress).exists() else 0
+    for number in range(done, FILES):
+        bring([Path(folder) / f"{number}.csv"], root=Path(raw), catalog=Path(catalog), symbol="XRPUSDT", interval="1m")
         note(progress, str(number))
 
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,11 +14,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from catalog import building, manifest
+from catalog.instruments import bar_type_text
 from catalog.raw.days import dataset_hash, days, load, verify
 from catalog.recording import tape
 from catalog.recording.segments import RecorderLock, seal
+from catalog.store import BARS, read_table
 from tests.catalog import kill_kit
 from tests.catalog.backfill_kit import VenueThread
+from tests.catalog.conftest import rows
 from tests.catalog.kill_kit import FILES, FIRST_NS, RECORDS, ROWS, SERIES, STEP_NS, message
 
 FEW, MANY = 5, 100
@@ -112,14 +117,15 @@ HOW_OFTEN = pytest.mark.parametrize("kills", [FEW, pytest.param(MANY, marks=pyte
 
 
 @HOW_OFTEN
-def test_ingest(kills: int, processes: ForkServerContext, tmp_path: Path) -> None:
+@pytest.mark.parametrize("work", [kill_kit.ingest, kill_kit.ingest_each])
+def test_ingest(work: Callable[..., None], kills: int, processes: ForkServerContext, tmp_path: Path) -> None:
     folder, root, quiet = tmp_path / "files", tmp_path / "raw", tmp_path / "quiet"
     folder.mkdir()
     for number in range(FILES):
         ids = range(number * ROWS, (number + 1) * ROWS)
         lines = (f"{i},2.{i:04d},1.0,{i},{i},{START_MS + i * 120_000},true" for i in ids)
         (folder / f"{number}.csv").write_text("\n".join(lines) + "\n")
-    quiet_secs = undisturbed(processes, kill_kit.ingest, str(quiet), str(folder), str(tmp_path / "ignored"))
+    quiet_secs = undisturbed(processes, work, str(quiet), str(folder), str(tmp_path / "ignored"))
     expected = days(quiet, "agg_trades", "XRPUSDT")
 
     def check(noted: list[str]) -> None:
@@ -132,10 +138,45 @@ def test_ingest(kills: int, processes: ForkServerContext, tmp_path: Path) -> Non
         assert len(ids) >= ROWS * len(set(noted)), "a committed file is lost"
 
     kill_at_random(
-        processes, kill_kit.ingest, (str(root), str(folder)), tmp_path / "noted", quiet_secs, check, remove(root), kills
+        processes, work, (str(root), str(folder)), tmp_path / "noted", quiet_secs, check, remove(root), kills
     )
     assert dataset_hash(days(root, "agg_trades", "XRPUSDT")) == dataset_hash(expected)
     assert not (root / ".staging").exists()
+
+
+@HOW_OFTEN
+def test_ingest_through_raw(kills: int, processes: ForkServerContext, tmp_path: Path) -> None:
+    folder, root, catalog = (tmp_path / name for name in ("files", "raw", "catalog"))
+    folder.mkdir()
+    lines = [",".join(row) for row in rows(FILES * ROWS, step_ms=60_000)]
+    for number in range(FILES):
+        (folder / f"{number}.csv").write_text("\n".join(lines[number * ROWS : (number + 1) * ROWS]) + "\n")
+    work = kill_kit.ingest_through_raw
+    quiet = (str(tmp_path / "quiet" / "raw"), str(tmp_path / "quiet" / "catalog"), str(folder))
+    quiet_secs = undisturbed(processes, work, *quiet, str(tmp_path / "ignored"))
+
+    def check(noted: list[str]) -> None:
+        assert_whole(root)
+        assert_whole(catalog)
+        stored = sum(day.rows for day in days(root, "klines", "XRPUSDT", "1m"))
+        assert stored % ROWS == 0, "a part of a file is visible"
+        assert stored >= ROWS * len(noted), "a committed file is lost"
+        table = read_table(catalog, BARS, bar_type_text("XRPUSDT", "1m"))
+        built = 0 if table is None else table.num_rows
+        assert ROWS * len(noted) <= built <= stored, "the catalog holds what the raw store lacks"
+
+    def restart() -> None:
+        remove(root)()
+        remove(catalog)()
+
+    kill_at_random(
+        processes, work, (str(root), str(catalog), str(folder)), tmp_path / "noted", quiet_secs, check, restart, kills
+    )
+    known = manifest.read(catalog)
+    assert known == manifest.read(Path(quiet[1]))
+    shutil.rmtree(catalog)
+    building.build(root, catalog)
+    assert manifest.read(catalog) == known
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Commands that write bars and funding write the raw store first; the catalog can be deleted and built again."""
 
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from catalog import imports, manifest, provenance, repair, resample
+from catalog.asof import asof
 from catalog.build import main as build
 from catalog.ingest import main as ingest
 from catalog.raw import days as raw_days
+from catalog.reader import load_bars
+from catalog.through_raw import bring
 from strategies.errors import DataError
 from tests.catalog.conftest import DAY_MS, START_MS, official, rows
 
@@ -145,3 +149,33 @@ def test_a_build_that_was_killed_is_done_by_the_same_command(
 def test_one_of_raw_and_cache_only(catalog: Path, raw: Path, write_csv: Callable[..., Path]) -> None:
     with pytest.raises(DataError, match="exclude each other"):
         bars(catalog, write_csv(rows(10)), "15m", "--raw", str(raw), "--cache-only")
+
+
+def test_a_correction_reaches_neither_bars_nor_funding_of_an_earlier_instant(
+    raw: Path, catalog: Path, write_csv: Callable[..., Path]
+) -> None:
+    table, day = rows(96), 86_400_000_000_000
+    begin = START_MS * 1_000_000
+    settled = [[str(START_MS + i * DAY_MS // 3 + 4), "8", f"0.0001{i:04d}"] for i in range(3)]
+    versions = []
+    for number in range(3):  # as first told, corrected after two days, and again after four
+        now = begin + (2 * number + 1) * day
+        for step, interval, path in (
+            (table, "15m", write_csv(table, f"b{number}.csv")),
+            (settled, None, write_csv(settled, f"f{number}.csv")),
+        ):
+            assert step
+            bring([path], root=raw, catalog=catalog, symbol=SYMBOL, interval=interval, now_ns=now, replace=bool(number))
+        versions.append((float(table[40][5]), float(settled[1][2])))
+        table[40][5], settled[1][2] = f"{7 - number}.5", f"0.0003{number}000"
+    assert len(set(versions)) == 3
+    source = random.Random(5)
+    instants = [begin + source.randint(day, 7 * day) for _ in range(20)] + [begin + n * day for n in (3, 5)]
+    for instant in instants:
+        known = asof(catalog, SYMBOL, instant)
+        assert known.funding is not None
+        wanted = versions[min((instant - begin - day) // (2 * day), 2)]
+        assert (known.bars["15m"].volume[40], known.funding.rate[1]) == wanted, instant
+        everything = load_bars(catalog, SYMBOL, "15m")
+        assert known.bars["15m"].close.tolist() == everything.close.tolist()
+    rebuilt(raw, catalog)
