@@ -13,11 +13,13 @@ from typing import Annotated, Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 
-from catalog.asof import asof
+from catalog.asof import asof, raw_asof
 from catalog.quality.findings import DAY_NS, iso
 from catalog.quality.series import held
 from catalog.reader import BarArrays
+from catalog.store import raw_beside
 from strategies.errors import DataError
 from strategies.yaml_config import FrozenConfig
 
@@ -127,6 +129,7 @@ def universe(
     *,
     listings: Mapping[str, Sequence[Listing]] | None = None,
     spreads_bps: Mapping[str, float] | None = None,
+    root: Path | None = None,
 ) -> list[Member]:
     """
     Return every symbol known at `time_ns` with its verdict, in alphabetical order.
@@ -142,21 +145,55 @@ def universe(
     listings : mapping of symbol to Listing, optional
         From :func:`load_listings`; answers saved later than `time_ns` only tell onboard dates, which do not change.
     spreads_bps : mapping of symbol to float, optional
-        Measured at `time_ns`.
+        Measured at `time_ns`; default: :func:`measured_spreads` of the raw store's quotes.
+    root : Path, optional
+        The raw store; default: the one beside the catalog when it is there.
+
+    Raises
+    ------
+    DataError
+        Propagate: a stored file is damaged.
 
     """
     listings = {} if listings is None else listings
     stored = {symbol for symbol, interval in held(catalog) if interval == wanted.interval}
     symbols = sorted(stored | set(listings))
+    root = raw_beside(catalog) if root is None else root
+    if spreads_bps is None and wanted.max_spread_bps is not None and root is not None:
+        spreads_bps = measured_spreads(root, symbols, time_ns)
     members = []
     for symbol in symbols:
         bars = (
-            asof(catalog, symbol, time_ns, (wanted.interval,)).bars.get(wanted.interval) if symbol in stored else None
+            asof(catalog, symbol, time_ns, (wanted.interval,), root=root).bars.get(wanted.interval)
+            if symbol in stored
+            else None
         )
         member = _judge(symbol, time_ns, wanted, bars, listings.get(symbol, ()), (spreads_bps or {}).get(symbol))
         if member.refusal is not Refusal.NOT_LISTED:
             members.append(member)
     return members
+
+
+def measured_spreads(root: Path, symbols: Sequence[str], time_ns: int, minutes: float = 60.0) -> dict[str, float]:
+    """
+    Return the median spread of the quotes known in the last `minutes` before `time_ns`, by symbol, basis points.
+
+    Symbols without a stored quote in that time are left out.
+
+    Raises
+    ------
+    DataError
+        Propagate: a stored day is damaged.
+
+    """
+    found = {}
+    for symbol in symbols:
+        quotes = raw_asof(root, "book_ticker", symbol, time_ns, start_ns=time_ns - round(minutes * 60_000_000_000))
+        if quotes is None:
+            continue
+        bid, ask = (quotes[f"best_{side}_price"].cast(pa.float64()).to_numpy() for side in ("bid", "ask"))
+        found[symbol] = float(np.median((ask - bid) / (ask + bid) * 20_000))
+    return found
 
 
 def _judge(

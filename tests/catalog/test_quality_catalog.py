@@ -21,8 +21,9 @@ from catalog.quality.quarantine import quarantine_file
 from catalog.quality.resampling import add_up, complete_buckets
 from catalog.quality.rows import Rows
 from catalog.quality.series import verify_file
+from catalog.raw.writer import put_rows
 from catalog.reader import load_bars
-from catalog.universe import Listing, Refusal, UniverseFilter, universe
+from catalog.universe import Listing, Refusal, UniverseFilter, measured_spreads, universe
 from strategies.errors import DataError
 from tests.catalog.conftest import HEADER, START_MS, rows
 
@@ -184,6 +185,26 @@ def test_asof_shows_closed_bars_only(point_in_time):
     exact = int(everything.open_time[9]) + step
     assert len(asof(point_in_time, "XRPUSDT", exact).bars["15m"]) == 10
     assert len(asof(point_in_time, "XRPUSDT", exact - 1).bars["15m"]) == 9
+
+
+def test_spreads_are_those_of_the_quotes_known_then(point_in_time, tmp_path):
+    at, second = START_MS * 1_000_000 + 39 * 86_400_000_000_000, 1_000_000_000
+    asks = ["2.001", "2.002", "2.003"] + ["2.1"] * 3  # 5, 10 and 15 bps; 488 after the instant
+    times = [at - (5_000, 20, 10)[n] * second if n < 3 else at + n * second for n in range(6)]
+    quotes = {
+        "transaction_time": times,
+        "update_id": list(range(1, 7)),
+        "best_bid_price": ["2.000"] * 6,
+        "best_bid_quantity": ["5"] * 6,
+        "best_ask_price": asks,
+        "best_ask_quantity": ["5"] * 6,
+    }
+    put_rows(quotes, source="test", root=tmp_path / "raw", kind="book_ticker", symbol="XRPUSDT")
+    (found,) = measured_spreads(tmp_path / "raw", ["XRPUSDT", "ETHUSDT"], at).items()
+    assert found == ("XRPUSDT", pytest.approx((9.995 + 14.989) / 2, abs=1e-3))
+    for limit, verdict in ((12.0, Refusal.SPREAD), (13.0, Refusal.NONE)):
+        members = universe(point_in_time, at, UniverseFilter(min_age_days=0, max_spread_bps=limit))
+        assert {m.symbol: m.refusal for m in members}["XRPUSDT"] is verdict
 
 
 def test_the_universe_has_no_survivors_advantage(point_in_time):
