@@ -137,7 +137,7 @@ def read_klines(path: Path | CsvFile, grid: Grid, interval: str, now_ns: int | N
             f"{int(off_tick.sum())} bars with prices off the present tick {tick}, first {iso(_first(series, off_tick))}"
         )
     if close_time is not None:
-        _warn_close_times(series, time, close_time, step)
+        _warn_close_times(file, series, time, close_time, step)
     return series
 
 
@@ -302,13 +302,20 @@ def _warn_gaps(series: Series, step: int) -> None:
         series.warnings.append(f"{int(gaps.sum())} gaps, {missing} bars missing, first {iso(first)}")
 
 
-def _warn_close_times(series: Series, time: Int64s, close_time: Int64s, step: int) -> None:
+def _warn_close_times(file: CsvFile, series: Series, time: Int64s, close_time: Int64s, step: int) -> None:
     unit = unit_of(int(close_time[0]))
     if unit is None:
         series.warnings.append("close_time is not a time and was ignored")
         return
-    scale = UNITS[unit]
-    odd = np.abs(close_time - ((time + step) // scale - 1)) > 1
+    late = close_time * UNITS[unit] - (time + step)
+    shifted = np.abs(late) >= step + HOUR_NS // 3_600
+    if shifted.any():
+        row = int(np.argmax(shifted))
+        reason = f"is {late[row] / HOUR_NS:+.2f} h from the end of the {iso(time[row])} bar"
+        raise file.fail(
+            file.line_of(row), "close_time", reason, "check --interval; or one of the two times is in another zone"
+        )
+    odd = (late > 0) | (late < -HOUR_NS // 3_600)  # 23:59:59 is the second before the end, written without milliseconds
     if odd.any():
         series.warnings.append(f"{int(odd.sum())} odd close times, first at open {iso(time[odd][0])}")
 

@@ -10,7 +10,6 @@ floats were good enough may take them first (:meth:`CsvFile.floats`, twice as fa
 """
 
 import csv
-import gzip
 import io
 import re
 import zipfile
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
 from catalog.fixed_point import SCALE_DIGITS, Int64s
+from catalog.packed import gunzipped, unzipped
 from catalog.raw import kinds
 from catalog.reader import words
 from strategies.errors import DataError
@@ -43,8 +43,6 @@ _GZIP, _ZIP, _BOM = b"\x1f\x8b", b"PK", b"\xef\xbb\xbf"
 _LIMIT = Decimal(10) ** 22
 _SCALE = 10**SCALE_DIGITS
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_MOST_BYTES, _MOST_RATIO = 256 << 20, 200
-"""A zip beyond both is no table: a year of 1m candles has 60 MB and compresses to a fifth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,9 +417,9 @@ def _read(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read: {e.strerror}") from None
     try:
         if content[:2] == _GZIP:
-            content = gzip.decompress(content)
+            content = gunzipped(path, content)
         elif content[:2] == _ZIP:
-            content = _unzip(path, content)
+            content = unzipped(path, content)
         elif path.suffix in (".gz", ".zip"):
             raise DataError(f"{path}: content: not a {path.suffix[1:]} archive: download the file again")
     except (EOFError, OSError, zlib.error, zipfile.BadZipFile, RuntimeError) as e:
@@ -429,17 +427,3 @@ def _read(path: Path) -> bytes:
             f"{path}: content: the archive is cut or damaged ({e}): download the file again; nothing was stored"
         ) from None
     return content.removeprefix(_BOM)
-
-
-def _unzip(path: Path, content: bytes) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = [name for name in archive.namelist() if name.lower().endswith(".csv")]
-        if len(members) != 1:
-            raise DataError(f"{path}: content: {len(members)} CSV files in the archive, one expected")
-        size, packed = archive.getinfo(members[0]).file_size, archive.getinfo(members[0]).compress_size
-        if size > _MOST_BYTES and size > _MOST_RATIO * packed:
-            raise DataError(
-                f"{path}: content: {packed} bytes unpack to {size}, which is no table: download the file again; "
-                "nothing was stored"
-            )
-        return archive.read(members[0])

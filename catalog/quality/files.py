@@ -4,7 +4,7 @@ Any market-data file as raw columns, tolerantly: what ingestion would refuse is 
 CSV (plain, gzip, zip, with or without header), parquet, feather, REST answers as JSON, websocket recordings.
 """
 
-import gzip
+import csv
 import hashlib
 import io
 import json
@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from catalog.csv_files import KLINE_COLUMNS, unit_of
-from catalog.quality.findings import Finding, Floats, Int64s, Where
+from catalog.packed import gunzipped, unzipped
+from catalog.quality.findings import Finding, Floats, Int64s, Kind, Mask, Severity, Where
 from catalog.quality.kinds import Columns
 from catalog.quality.row_checks import to_ns
 from catalog.quality.rows import PRICES, Rows
@@ -92,15 +93,57 @@ class RawFile:
             moments = pd.to_datetime(column, utc=True)
             return moments.to_numpy(dtype="datetime64[ns]").astype(np.int64), []
         numbers = pd.to_numeric(column, errors="coerce")
-        if numbers.notna().all():
+        whole = (numbers.notna() & (numbers.abs() < 2**63) & (numbers % 1 == 0)).to_numpy(dtype=bool)
+        if whole.all():
             return to_ns(numbers.to_numpy().astype(np.int64), self.where)
-        moments = pd.to_datetime(column, utc=True, errors="coerce")
-        if moments.isna().any():
-            row = int(np.argmax(moments.isna().to_numpy()))
-            raise DataError(
-                f"{self.path}: row {row + 1}: {column.iloc[row]!r} is not a time: correct or remove the row"
-            )
+        if whole.mean() > 0.5:
+            self._refuse_time(column, ~whole)
+        moments = pd.to_datetime(column.astype(str), utc=True, errors="coerce", format="ISO8601")
+        self._refuse_time(column, moments.isna().to_numpy())
         return moments.to_numpy(dtype="datetime64[ns]").astype(np.int64), []
+
+    def _refuse_time(self, column: pd.Series, wrong: Mask) -> None:
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            reason = f"{str(column.iloc[row])[:40]!r} is not a time"
+            remedy = "use Unix time or ISO-8601 in UTC, or remove the row"
+            raise DataError(f"{self.path}: row {row + 1}: {column.name}: {reason}: {remedy}")
+
+    def strange(self) -> list[Finding]:
+        """Return findings about cells that are no numbers and rows that are of another symbol."""
+        return self._strange_cells() + self._strange_symbols()
+
+    def _strange_cells(self) -> list[Finding]:
+        """Return findings about cells that should be numbers and are not (empty ones have findings of their own)."""
+        known = {"ignore", "symbol", *TIMES} | {c.name for k in KINDS.values() for c in k.columns if c.form == "text"}
+        figures = {
+            c.name for k in KINDS.values() for c in k.columns if c.form in ("integer", "price", "amount", "wide")
+        }
+        findings = []
+        for name in figures.intersection(map(str, self.frame.columns)) - known:
+            column = self.frame[name]
+            if pd.api.types.is_numeric_dtype(column):
+                continue
+            strange = (column.notna() & pd.to_numeric(column, errors="coerce").isna()).to_numpy(dtype=bool)
+            if strange.any():
+                row = int(np.argmax(strange))
+                text = f"{name}: {str(column.iloc[row])[:40]!r} in row {row + 1} is not a number"
+                remedy = "correct the rows: digits and a point, no separators of thousands"
+                findings.append(self.where.whole(Kind.NOT_A_NUMBER, Severity.ERROR, int(strange.sum()), text, remedy))
+        return findings
+
+    def _strange_symbols(self) -> list[Finding]:
+        """Return a finding when the symbol column names another symbol than the file, or several."""
+        if "symbol" not in self.frame.columns or not len(self.frame):
+            return []
+        named = self.frame["symbol"].astype(str)
+        usual = self.symbol or str(named.mode().iloc[0])
+        other = (named != usual).to_numpy(dtype=bool)
+        if not other.any():
+            return []
+        row = int(np.argmax(other))
+        text = f"row {row + 1} is of {named.iloc[row]}, the file of {usual}"
+        return [self.where.whole(Kind.OTHER_MARKET, Severity.ERROR, int(other.sum()), text, "remove the rows")]
 
     def floats(self, name: str) -> Floats:
         """Return a column as float64, NaN where it is not a number."""
@@ -178,7 +221,13 @@ def read_raw(path: Path, *, symbol: str = "", interval: str = "") -> RawFile:
         raise DataError(f"{path}: cannot be read: {text}: damaged or cut; download it again") from None
     head = content.lstrip()[:1]
     if path.suffix in (".json", ".txt", ".headers") or head in (b"[", b"{"):
-        return _json(path, content, symbol, interval)
+        read = _json(path, content, symbol, interval)
+        if read.kind == "other" and path.name.lower().endswith((".csv", ".csv.gz", ".zip")):
+            raise DataError(
+                f"{path}: not a table but {read.note}: {content[:80].decode('utf-8', errors='replace').strip()}: an "
+                "error that was saved as a file? download it again"
+            )
+        return read
     if re.fullmatch(rb"\s*[0-9a-fA-F]{64}\s+\S+\s*", content):
         return RawFile(path, "other", symbol, interval, note="checksum")
     if content.lstrip()[:4] == b"http":
@@ -196,10 +245,9 @@ def read_raw(path: Path, *, symbol: str = "", interval: str = "") -> RawFile:
 def _content(path: Path) -> bytes:
     content = path.read_bytes()
     if content[:2] == b"\x1f\x8b":
-        return gzip.decompress(content)
+        return gunzipped(path, content)
     if content[:2] == b"PK":
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return archive.read(archive.namelist()[0])
+        return unzipped(path, content)
     if path.suffix in (".gz", ".zip"):
         raise ValueError(f"not a {path.suffix[1:]} archive")
     return content
@@ -233,12 +281,33 @@ def _csv(content: bytes, name: str) -> pd.DataFrame:
     first = content[:4096].decode("utf-8", errors="replace").splitlines()[:1]
     if not first or not first[0].strip():
         raise ValueError("the file is empty")
+    if "," not in first[0]:
+        if re.search(r"[;\t|]", first[0]):
+            raise ValueError("columns are not separated by commas: save the file as comma-separated")
+        raise ValueError(f"line 1 is no row of columns: {first[0][:60]!r}")
     bare = re.match(r"\s*\"?[+-]?\d", first[0]) is not None
     frame = pd.read_csv(io.BytesIO(content), header=None if bare else 0, low_memory=False)
     if bare:
         frame.columns = pd.Index(_bare(frame, name))
     frame.columns = pd.Index([str(name).strip().lower() for name in frame.columns])
+    if not bare:
+        named = [cell.strip().lower() for cell in next(csv.reader(first)) if cell.strip()]
+        twice = next((cell for cell in named if named.count(cell) > 1), None)
+        if twice is not None:
+            raise ValueError(f"line 1: two columns are named {twice}: name each column once")
+    _refuse_short(content, frame)
     return frame
+
+
+def _refuse_short(content: bytes, frame: pd.DataFrame) -> None:
+    """Raise ValueError for the first row with fewer columns than the others, which pandas fills up silently."""
+    last = frame.iloc[:, -1].isna()
+    if not last.any():
+        return
+    for cells in (reader := csv.reader(io.StringIO(content.decode("utf-8", errors="replace"), newline=""))):
+        if cells and len(cells) < len(frame.columns):
+            reason = f"{len(cells)} columns, {len(frame.columns)} expected"
+            raise ValueError(f"line {reader.line_num}: {reason}: the row is cut or damaged")
 
 
 def _classified(path: Path, frame: pd.DataFrame, symbol: str, interval: str) -> RawFile:
@@ -273,6 +342,8 @@ def _candle_kind(path: Path, frame: pd.DataFrame) -> str:
     if "volume" not in frame.columns or other:
         return "mark"
     numbers = frame[[*PRICES, "volume"]].apply(pd.to_numeric, errors="coerce")
+    if "count" in frame.columns and (pd.to_numeric(frame["count"], errors="coerce") == 0).all():
+        return "bars"  # the exchange counts the changes of a mark price there
     if len(frame) < _FEW or (numbers["volume"] != 0).any() or (numbers["high"] == numbers["low"]).mean() > 0.5:
         return "bars"
     return "premium_klines" if (numbers["low"] < 0).any() else "mark"

@@ -22,6 +22,7 @@ from catalog.quality.rows import BarColumns, Context, Rows
 
 _HOUR_NS = 3_600_000_000_000
 _RATE_LIMIT = 0.05
+_USUAL_RATE = 0.002
 
 
 def inspect(bars: BarColumns, context: Context, *, mark: bool = False) -> list[Finding]:
@@ -124,6 +125,10 @@ def inspect_funding(time: Int64s, rate: Floats, where: Where, *, now_ns: int | N
         large = np.abs(rate) > _RATE_LIMIT
     text = f"rate beyond {_RATE_LIMIT:.0%}: a percentage instead of a fraction?"
     findings += where.rows(Kind.OUTLIER, Severity.WARNING, settled, large, text, "compare with the exchange")
+    usual_rate = float(np.median(np.abs(rate[np.isfinite(rate)]))) if len(rate) > 2 and np.isfinite(rate).any() else 0.0
+    if usual_rate > (_USUAL_RATE if len(rate) >= 10 else 3 * _USUAL_RATE):
+        text = f"the usual rate is {usual_rate:.2%} at a settlement: percentages instead of fractions?"
+        findings.append(where.whole(Kind.WRONG_UNIT, Severity.WARNING, len(rate), text, "compare with the exchange"))
     if now_ns is not None:
         text = "settles after it was fetched"
         findings += where.rows(Kind.UNFINISHED, Severity.ERROR, settled, settled > now_ns + _HOUR_NS, text, remedy)

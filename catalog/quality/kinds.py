@@ -279,12 +279,16 @@ def _missing_parts(columns: Columns, where: Where) -> list[Finding]:
     ids = columns.values["agg_trade_id"]
     with np.errstate(invalid="ignore"):
         hole = np.concatenate([[False], (first[1:] - last[:-1] > 1) & (np.diff(ids) == 1)])
+    with np.errstate(invalid="ignore"):
+        again = np.concatenate([[False], (first[1:] <= last[:-1]) & (np.diff(ids) == 1)])
+    text = "first_trade_id does not lie behind last_trade_id of the row before"
+    findings = where.rows(Kind.BROKEN_RULE, Severity.ERROR, columns.time, again, text, "correct or remove the row")
     missing = int(np.where(hole, first - np.concatenate([[0.0], last[:-1]]) - 1, 0).sum()) if hole.any() else 0
     if not missing:
-        return []
+        return findings
     at = columns.time[hole]
     text = f"{missing} single trades missing between consecutive aggregate trades (the exchange leaves some out)"
-    return [where.at(Kind.GAP, Severity.INFO, (int(at[0]), int(at[-1]), missing), text, "none")]
+    return [*findings, where.at(Kind.GAP, Severity.INFO, (int(at[0]), int(at[-1]), missing), text, "none")]
 
 
 def _silence(time: Int64s, where: Where) -> list[Finding]:

@@ -7,6 +7,8 @@ from catalog.quality.rows import Context, Rows, local_scale
 
 OUTLIER_SCALES = 30.0
 """Median magnitudes a close-to-close return may have; real 15-minute bars beyond are market-wide or real news."""
+OTHER_UNIT = 5
+"""A lasting change of price by this factor in one bar is no move of a market that trades all day."""
 OUTLIER_FLOOR = 0.03
 FROZEN_BARS, STALE_BARS = 3, 15
 """Consecutive equal bars; consecutive bars with equal prices that traded."""
@@ -39,6 +41,7 @@ def check_outliers(rows: Rows, context: Context) -> list[Finding]:
         spike = (np.abs(change) > limit) & back & (np.abs(after) > _RETURNED * np.abs(change))
         jump = (np.abs(change) > limit) & ~spike & ~np.concatenate([[False], spike[:-1]])
         long_wick = wick > 2 * limit
+        rescaled = jump & (np.abs(change) > np.log(OTHER_UNIT))
     odd = spike | long_wick
     shared = _shared(rows.open_time, odd | jump, context)
     where = context.where
@@ -57,7 +60,12 @@ def check_outliers(rows: Rows, context: Context) -> list[Finding]:
     text = "a wick far outside the usual range"
     findings += where.rows(Kind.OUTLIER, Severity.WARNING, rows.open_time, long_wick & ~spike & ~shared, text, remedy)
     text = "a move far outside the usual range that stays"
-    findings += where.rows(Kind.OUTLIER, Severity.INFO, rows.open_time, jump & ~long_wick & ~shared, text, remedy)
+    stays = jump & ~long_wick & ~shared & ~rescaled
+    findings += where.rows(Kind.OUTLIER, Severity.INFO, rows.open_time, stays, text, remedy)
+    text = (
+        f"the price is suddenly more than {OTHER_UNIT} times higher or lower and stays there: another unit or symbol?"
+    )
+    findings += where.rows(Kind.OUTLIER, Severity.ERROR, rows.open_time, rescaled, text, remedy)
     text = "a large move that other symbols share: a real event"
     mask = (odd | jump) & shared
     return findings + where.rows(Kind.MARKET_MOVE, Severity.INFO, rows.open_time, mask, text, "none")

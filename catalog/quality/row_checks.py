@@ -9,6 +9,7 @@ EARLIEST_NS, LATEST_NS = 1_199_145_600_000_000_000, 4_102_444_800_000_000_000
 UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 
 _JITTER_NS = 60_000_000_000
+_SECOND_NS = 1_000_000_000
 _CONSTANT_ROWS = 20
 _IGNORED = ("ignore",)
 _TOLERANCE = 1e-6
@@ -63,6 +64,11 @@ def check_times(time: Int64s, step: int, where: Where, *, now_ns: int | None = N
         remedy = "the unit is wrong: give the right one (s, ms, us, ns)"
         return [where.whole(Kind.WRONG_UNIT, Severity.ERROR, int(absurd.sum()), text, remedy)]
     findings = _grid(time, step, where)
+    steps, counts = np.unique(np.diff(np.unique(time)), return_counts=True)
+    if len(time) > 2 and step not in steps and steps[np.argmax(counts)] > step:
+        text = f"no two rows are {where.interval} apart, most are {steps[np.argmax(counts)] / 60_000_000_000:g} minutes"
+        span = (int(time.min()), int(time.max()), len(time))
+        return [*findings, where.at(Kind.OFF_GRID, Severity.ERROR, span, text, "these are bars of another interval")]
     backwards = np.concatenate([[False], np.diff(time) < 0])
     findings += where.rows(
         Kind.OUT_OF_ORDER, Severity.ERROR, time, backwards, "earlier than the row before", "sort the rows by time"
@@ -191,6 +197,14 @@ def _volumes(rows: Rows, where: Where) -> list[Finding]:
     if quote is not None:
         low, high = rows.low * rows.volume / slack - 1, rows.high * rows.volume * slack + 1
         bad = (quote < low) | (quote > high)
+        with np.errstate(all="ignore"):
+            traded = (rows.volume > 0) & (quote > 0)
+            ratio = rows.close[traded] * rows.volume[traded] / quote[traded]
+            factor = float(np.median(ratio)) if traded.any() else 1.0
+        if bad.any() and bad.mean() > 0.9 and (factor > 2 or 0 < factor < 0.5):
+            text = f"prices times volume are {factor:.3g} times the quote volume in every row: a price in another unit"
+            span = (int(rows.open_time.min()), int(rows.open_time.max()), len(rows))
+            return [*findings, where.at(Kind.VOLUME_RULE, Severity.ERROR, span, text, remedy)]
         text = "quote volume does not lie between low and high times volume"
         findings += where.rows(Kind.VOLUME_RULE, Severity.WARNING, rows.open_time, bad, text, remedy)
     return findings
@@ -213,12 +227,16 @@ def check_columns(columns: dict[str, Floats], where: Where) -> list[Finding]:
 
 
 def check_close_times(rows: Rows, step: int, where: Where) -> list[Finding]:
-    """Return bars whose close time is not one millisecond before the next open (the exchange's convention) or on it."""
+    """Return bars whose close time is not the next open or in the second before it (the exchange: one ms before)."""
     if rows.close_time is None:
         return []
-    distance = np.abs(rows.close_time - (rows.open_time + step))
+    late = rows.close_time - (rows.open_time + step)
+    shifted = np.abs(late) >= step + _SECOND_NS
+    text, remedy = "close time is more than an interval from the end of the bar", "bring both times to UTC"
+    findings = where.rows(Kind.TIMEZONE, Severity.ERROR, rows.open_time, shifted, text, remedy)
     text, remedy = "close time is not the end of the interval: cut short by an outage or unfinished", "look at the bar"
-    return where.rows(Kind.CLOSE_TIME, Severity.WARNING, rows.open_time, distance > 1_000_000, text, remedy)
+    odd = ((late > 0) | (late < -_SECOND_NS)) & ~shifted
+    return findings + where.rows(Kind.CLOSE_TIME, Severity.WARNING, rows.open_time, odd, text, remedy)
 
 
 def check_clock(event: Int64s, received: Int64s, where: Where, *, limit_ns: int = 500_000_000) -> list[Finding]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from catalog import store
+from catalog.file_names import refuse_period
 from catalog.instruments import interval_ns
 from catalog.quality.files import RawFile, read_raw
 from catalog.quality.findings import Finding, Int64s, Kind, Severity, Where, iso, scores
@@ -123,12 +124,17 @@ def verify_file(
     """
     try:
         raw = read_raw(path, symbol=symbol, interval=interval)
-        return _verify_raw(raw, references, {} if peers is None else peers), raw.note or raw.kind
+        report = _verify_raw(raw, references, {} if peers is None else peers)
+        if report.first and raw.kind not in ("other", "messages"):
+            first = int(np.datetime64(report.first[:-1], "ns").astype(np.int64))
+            refuse_period(path, first)
     except DataError as e:
         where = Where(symbol, interval, path.name)
         text = str(e).removeprefix(f"{path}: ")
         finding = where.whole(Kind.UNREADABLE, Severity.ERROR, 1, text, "see the message")
         return SeriesReport(symbol, interval, path.name, 0, "", "", [finding]), "unreadable"
+    else:
+        return report, raw.note or raw.kind
 
 
 def _verify_raw(raw: RawFile, references: tuple[Reference, ...], peers: Mapping[str, BarColumns]) -> SeriesReport:
@@ -142,6 +148,7 @@ def _verify_raw(raw: RawFile, references: tuple[Reference, ...], peers: Mapping[
         )
         if not any(f.severity is Severity.ERROR for f in findings):
             findings += inspect(rows, context, mark=raw.kind == "mark")
+        findings += raw.strange()
         return report_on(where, rows.open_time, interval_ns(interval), findings)
     if raw.kind == "messages":
         return inspect_messages(raw)
@@ -149,7 +156,7 @@ def _verify_raw(raw: RawFile, references: tuple[Reference, ...], peers: Mapping[
         return SeriesReport(raw.symbol, raw.interval, raw.path.name, len(raw.frame), "", "", [])
     if raw.kind == "funding":
         time, findings = raw.times()
-        findings += inspect_funding(time, raw.floats("last_funding_rate"), where)
+        findings += inspect_funding(time, raw.floats("last_funding_rate"), where) + raw.strange()
         return report_on(where, time, 8 * 3_600_000_000_000, findings)
     if raw.kind == "book updates":
         time, findings = raw.times()
@@ -162,6 +169,7 @@ def _verify_raw(raw: RawFile, references: tuple[Reference, ...], peers: Mapping[
     context = Context(symbol=raw.symbol, interval=interval, source=raw.path.name, references=references)
     if not any(f.severity is Severity.ERROR for f in findings):
         findings += inspect_kind(columns, context)
+    findings += raw.strange()
     return report_on(where, columns.time, usual_step(columns), findings)
 
 

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from catalog.csv_files import UNITS, odd_close, unit_of
+from catalog.packed import Bounded, csv_member
 from catalog.raw.kinds import Column, Kind
 from strategies.errors import DataError
 
@@ -354,15 +355,11 @@ class CsvBlocks:
                 magic = handle.read(2)
                 handle.seek(0)
                 if magic == b"PK":
-                    with zipfile.ZipFile(handle) as archive:
-                        names = [name for name in archive.namelist() if name.lower().endswith(".csv")]
-                        if len(names) != 1:
-                            raise DataError(f"{path}: content: {len(names)} CSV files in the archive, one expected")
-                        with archive.open(names[0]) as member:
-                            yield _after_mark(member)
+                    with zipfile.ZipFile(handle) as archive, archive.open(csv_member(path, archive)) as member:
+                        yield _after_mark(Bounded(member, path))
                 elif magic == b"\x1f\x8b":
                     with gzip.open(handle) as member:
-                        yield _after_mark(member)
+                        yield _after_mark(Bounded(member, path))
                 elif path.suffix in (".gz", ".zip"):
                     raise DataError(f"{path}: content: not a {path.suffix[1:]} archive: download the file again")
                 else:

@@ -561,6 +561,7 @@ def test_the_fast_reader_and_the_careful_one_agree_on_any_damage(
     extra=st.sampled_from(["", "0", "00000000", "5", "0001", "0000000001", "000000000001"]),
     precision=st.integers(0, 8),
 )
+@settings(deadline=None)
 def test_floats_are_taken_only_where_they_tell_the_same_as_the_decimals(
     units: list[int], extra: str, precision: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
