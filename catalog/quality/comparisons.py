@@ -153,7 +153,9 @@ def check_digits(rows: Rows, context: Context) -> list[Finding]:
 
     Futures and spot have different ticks and steps; a file that changes market changes its digits.
     """
-    rows = rows.take(np.flatnonzero(rows.volume != 0))  # bars without trade repeat a price and say nothing
+    traded = rows.volume != 0
+    if not traded.all():
+        rows = rows.take(np.flatnonzero(traded))  # bars without trade repeat a price and say nothing
     if len(rows) < 4 * _SWITCH_ROWS:
         return []
     for name, values in (("prices", rows.close), ("volumes", rows.volume)):

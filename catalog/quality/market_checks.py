@@ -168,6 +168,8 @@ def cut_short(rows: Rows, step: int) -> Mask:
         return result
     with np.errstate(all="ignore"):
         jump = np.abs(np.log(rows.open[1:] / rows.close[:-1]))
+        if not (jump > _CUT_GAP_FLOOR).any():
+            return result  # most of an ordinary file: the scales below take longest of all
         usual = np.maximum(_CUT_GAP_SCALES * local_scale(jump, quantile=0.9), _CUT_GAP_FLOOR)
         change = np.abs(np.log(rows.close / rows.open))
         usual = np.maximum(usual, 0.25 * local_scale(change)[:-1])
