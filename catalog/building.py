@@ -21,12 +21,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalog import manifest, store, whole_series
-from catalog.build_plan import Built, RawSeries, hashed_figures, plan
+from catalog.build_plan import Built, RawSeries, hashed_figures, plan, raw_series
 from catalog.checks import Grid
 from catalog.instruments import instrument_id_text
 from catalog.manifest import BuiltSeries, Manifest, Output
 from catalog.progress import Progress
 from catalog.raw import days as raw_days
+from catalog.raw import figures as kept_figures
 from catalog.raw.days import Day
 from catalog.types import tables as typed
 from catalog.types.tables import CONVERTERS, Source
@@ -60,7 +61,8 @@ def build(
     kinds, symbols : tuple of str
         Only these; empty means all.
     instruments : Path, optional
-        File with the instruments' figures; default those in the catalog, else `config/instruments.yaml`.
+        File with the instruments' figures; default those in the catalog, else those the raw store keeps
+        (:mod:`catalog.raw.figures`), else `config/instruments.yaml`.
     replace : bool
         The raw store wins over rows of the catalog that contradict it.
     progress : Progress, optional
@@ -74,6 +76,9 @@ def build(
 
     """
     with store.locked(catalog, wait_seconds):
+        lost = kept_figures.absent(root, catalog, symbols) if instruments is None else []
+        if lost:
+            kept_figures.restore(root, catalog, {s.symbol for s in raw_series(root, kinds, symbols)} & set(lost))
         work, gone = plan(root, catalog, kinds=kinds, symbols=symbols, instruments=instruments)
         progress = progress or Progress()
         progress.expect(sum(done.rows for _, done in work))
@@ -84,6 +89,7 @@ def build(
                 _build_series(catalog, series, done, instruments, replace=replace, tick=progress.advance)
             except DataError as e:
                 done.refused = str(e)
+        kept_figures.keep(root, catalog, {series.symbol for series, _ in work})
         for key in gone:
             known = manifest.read(catalog).series
             old = known.pop(key)

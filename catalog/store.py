@@ -270,15 +270,15 @@ def file_name(first_ns: int, last_ns: int) -> str:
 def exchange(catalog: Path, staged: Path, live: Path) -> None:
     """Put a complete directory below ``.staging`` in the place of `live`, in one step; the old one is removed."""
     for file in staged.iterdir():
-        _sync(file)
-    _sync(staged)
+        sync(file)
+    sync(staged)
     live.parent.mkdir(parents=True, exist_ok=True)
     if live.exists():
         _exchange(catalog, staged, live)
         shutil.rmtree(staged, ignore_errors=True)
     else:
         staged.rename(live)
-    _sync(live.parent)
+    sync(live.parent)
 
 
 def writer_options(schema: "pa.Schema") -> dict[str, Any]:
@@ -329,7 +329,7 @@ def write_json(file: Path, content: Any) -> None:
         handle.flush()
         os.fsync(handle.fileno())
     beside.replace(file)
-    _sync(file.parent)
+    sync(file.parent)
 
 
 def _exchange(catalog: Path, staged: Path, live: Path) -> None:
@@ -353,7 +353,7 @@ def _finish(catalog: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
             live.rename(old)
         staged.rename(live)
-        _sync(live.parent)
+        sync(live.parent)
     note.unlink()
 
 
@@ -376,7 +376,8 @@ def _file_time(time_ns: int) -> str:
     return f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime(seconds))}-{nanos:09d}Z"
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make a file, or the names in a directory, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

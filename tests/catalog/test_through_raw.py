@@ -12,6 +12,7 @@ from catalog import imports, manifest, provenance, repair, resample
 from catalog.asof import asof
 from catalog.build import main as build
 from catalog.ingest import main as ingest
+from catalog.instruments import DEFAULT_PATH
 from catalog.raw import days as raw_days
 from catalog.reader import load_bars
 from catalog.through_raw import bring
@@ -143,6 +144,34 @@ def test_a_build_that_was_killed_is_done_by_the_same_command(
             bars(catalog, path, "15m", "--raw", str(raw))
     assert not tree(catalog)
     assert bars(catalog, path, "15m", "--raw", str(raw)) == 0
+    rebuilt(raw, catalog)
+
+
+def test_a_rebuild_has_the_figures_the_catalog_had(
+    raw: Path, catalog: Path, tmp_path: Path, write_csv: Callable[..., Path]
+) -> None:
+    own = tmp_path / "figures.yaml"
+    text = DEFAULT_PATH.read_text(encoding="utf-8")
+    own.write_text(text.replace('taker_fee: "0.000500"', 'taker_fee: "0.000411"'))
+    assert own.read_text() != text
+    path = write_csv(rows(100), "a.csv")
+    assert bars(catalog, path, "15m", "--raw", str(raw), "--instruments", str(own)) == 0
+    rebuilt(raw, catalog)
+    own.write_text(text.replace('taker_fee: "0.000500"', 'taker_fee: "0.000322"'))
+    figures = ["instruments", "--from", str(own), "--symbol", SYMBOL, "--catalog", str(catalog)]
+    before = tree(catalog)
+    assert ingest(figures) == 0
+    assert tree(catalog) != before
+    assert build(["--raw", str(raw), "--catalog", str(catalog)]) == 0  # nothing of the bars is new, the figures are
+    rebuilt(raw, catalog)
+    shutil.rmtree(catalog)
+    assert build(["--raw", str(raw), "--catalog", str(catalog), "--symbol", "BTCUSDT"]) == 0
+    assert not tree(catalog)  # figures of a symbol that was not asked for stay away
+    kept = raw / "instruments" / f"{SYMBOL}.parquet"
+    kept.write_bytes(kept.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"XRPUSDT\.parquet: damaged.*--instruments"):
+        build(["--raw", str(raw), "--catalog", str(catalog)])
+    assert build(["--raw", str(raw), "--catalog", str(catalog), "--instruments", str(own)]) == 0
     rebuilt(raw, catalog)
 
 
