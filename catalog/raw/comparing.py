@@ -7,13 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from catalog.raw.arrays import NO, to_numpy
 from catalog.raw.kinds import Kind
 
 
 def equal(left: pa.ChunkedArray, right: pa.ChunkedArray) -> np.ndarray:
     """Return which cells are equal; two empty ones are."""
     nulls = pc.and_(left.is_null(), right.is_null())
-    return np.asarray(pc.or_(pc.fill_null(pc.equal(left, right), False), nulls).to_numpy(), dtype=bool)
+    return to_numpy(pc.or_(pc.fill_null(pc.equal(left, right), NO), nulls))
 
 
 def equal_rows(left: pa.Table, right: pa.Table) -> np.ndarray:

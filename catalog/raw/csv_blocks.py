@@ -25,6 +25,7 @@ from pyarrow import csv as arrow_csv
 
 from catalog.csv_files import UNITS, odd_close, unit_of
 from catalog.packed import Bounded, csv_member
+from catalog.raw.arrays import from_numpy, to_numpy
 from catalog.raw.kinds import Column, Kind
 from strategies.errors import DataError
 
@@ -153,7 +154,7 @@ class CsvBlocks:
         name = self.kind.columns[0].name
         if pa.types.is_timestamp(values.type):
             return pc.multiply(values.cast(pa.int64()), 1_000)
-        time = values.to_numpy()
+        time = to_numpy(values)
         self._unit = self._unit or unit_of(int(time[0]))
         if self._unit is None:
             reason = f"{time[0]} is not a time of the years 2008 to 2099"
@@ -170,7 +171,7 @@ class CsvBlocks:
             raise self.fail_at(
                 row + at, name, f"{reason}, the rows before are in {self._unit}", "use one unit in a file"
             )
-        return pa.chunked_array([pa.array(time * scale)])
+        return pa.chunked_array([from_numpy(time * scale)])
 
     def _wanted(self) -> list[Column]:
         return [column for column in self.kind.columns if column.name in self.columns]

@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from catalog.raw.arrays import NO, scalar, to_numpy
 from catalog.raw.kinds import KINDS, Kind
 from catalog.store import flocked, write_json
 from strategies.errors import DataError
@@ -144,7 +144,7 @@ def former_hash(file: Path) -> str:
                 digest = digests.setdefault(field.name, hashlib.sha256(str(field.type).encode()))
                 for chunk in column.chunks:
                     if field.nullable:
-                        digest.update(chunk.is_valid().to_numpy(zero_copy_only=False).tobytes())
+                        digest.update(to_numpy(chunk.is_valid()).tobytes())
                     digest.update(_values(chunk))
         lines = (f"{name} {digest.hexdigest()}" for name, digest in sorted(digests.items()))
         return hashlib.sha256("\n".join([str(parquet.metadata.num_rows), *lines]).encode()).hexdigest()
@@ -219,7 +219,7 @@ class ContentHash:
             valid = self._columns.setdefault(f"{field.name}?", hashlib.sha256()) if field.nullable else None
             for chunk in column.chunks:
                 if valid is not None:
-                    valid.update(chunk.is_valid().to_numpy(zero_copy_only=False).tobytes())
+                    valid.update(to_numpy(chunk.is_valid()).tobytes())
                 digest.update(_values(chunk))
 
     def hexdigest(self) -> str:
@@ -232,9 +232,9 @@ def _values(chunk: pa.Array) -> bytes | memoryview:
     if pa.types.is_string(chunk.type):
         return "\n".join(f"{text}" for text in chunk.to_pylist()).encode() + b"\n"
     if pa.types.is_boolean(chunk.type):
-        return bytes(chunk.fill_null(False).to_numpy(zero_copy_only=False).tobytes())
+        return to_numpy(chunk.fill_null(NO)).tobytes()
     if chunk.null_count:
-        chunk = chunk.fill_null(pa.scalar(Decimal(0) if pa.types.is_decimal(chunk.type) else 0, chunk.type))
+        chunk = chunk.fill_null(scalar(0, chunk.type))
     width = chunk.type.bit_width // 8
     return memoryview(chunk.buffers()[1])[chunk.offset * width : (chunk.offset + len(chunk)) * width]
 

@@ -20,12 +20,14 @@ from catalog.quality.findings import DAY_NS, Finding, Severity, scores, worst
 from catalog.quality.kinds import CANDLES, TICKS, Columns, inspect_kind, usual_step
 from catalog.quality.rows import Context
 from catalog.raw import days as raw_days
+from catalog.raw.arrays import scalar, to_numpy
 from catalog.raw.days import Day
 from catalog.raw.kinds import KINDS
 from strategies.errors import DataError
 
 SUFFIX = ".quality.json"
 _PIECE = 200_000
+_NAN = scalar(float("nan"), pa.float64())
 
 
 class DayQuality(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,8 +70,8 @@ def columns_of(kind: str, table: pa.Table) -> Columns:
             continue
         if pa.types.is_boolean(column.type):
             column = column.cast(pa.int8())
-        values[name] = np.asarray(pc.fill_null(column.cast(pa.float64()), float("nan")).to_numpy(), dtype=np.float64)
-    return Columns(kind, table[time].to_numpy(), values, texts)
+        values[name] = to_numpy(pc.fill_null(column.cast(pa.float64()), _NAN))
+    return Columns(kind, to_numpy(table[time]), values, texts)
 
 
 def step_of(columns: Columns, interval: str | None) -> int:

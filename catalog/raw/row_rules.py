@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalog.checks import iso
+from catalog.raw.arrays import NO, YES, from_numpy, scalar, to_numpy
 from catalog.raw.aside import Aside
 from catalog.raw.comparing import equal, equal_rows
 from catalog.raw.csv_blocks import CsvBlocks
@@ -99,20 +100,22 @@ class RowRules:
         for name, comparison, other in self.kind.rules:
             compare, words = _COMPARE[comparison]
             left = block[name]
-            right = block[other] if isinstance(other, str) else pa.scalar(Decimal(other)).cast(left.type)
-            broken = pc.invert(pc.fill_null(compare(left, right), True))
+            right = block[other] if isinstance(other, str) else scalar(other, left.type)
+            broken = pc.invert(pc.fill_null(compare(left, right), YES))
             self._refuse(
                 broken,
                 name,
                 lambda row, left=left, words=words, other=other: f"{_plain(left[row])} is {words} {other}",  # type: ignore[misc]
             )
         time_name = self.kind.columns[0].name
-        time = block[time_name].to_numpy()
+        time = to_numpy(block[time_name])
         late = time > self.latest
         remedy = "remove the row and bring it when it is complete" if self.step else "check the clock"
-        self._refuse(pa.array(late), time_name, lambda row: f"{iso(time[row])} is in the future or unfinished", remedy)
+        self._refuse(
+            from_numpy(late), time_name, lambda row: f"{iso(time[row])} is in the future or unfinished", remedy
+        )
         if self.step:
-            off = pa.array(time % self.step != 0)
+            off = from_numpy(time % self.step != 0)
             self._refuse(off, time_name, lambda row: f"{iso(time[row])} is off the interval's grid", "check --interval")
         if self.aside is not None:
             block = self._set_aside(block, time_name)
@@ -125,8 +128,8 @@ class RowRules:
         by = self.kind.rising or time_name
         good = np.ones(block.num_rows, dtype=bool)
         good[list(self.bad)] = False
-        values = block[by].to_numpy()
-        floor = np.iinfo(np.int64).min if self.last is None else self.last[by].to_numpy()[0]
+        values = to_numpy(block[by])
+        floor = np.iinfo(np.int64).min if self.last is None else to_numpy(self.last[by])[0]
         highest = np.maximum.accumulate(np.where(good, values, floor))
         highest = np.maximum(highest, floor)
         for row in np.flatnonzero(good & (values < highest)).tolist():
@@ -135,7 +138,7 @@ class RowRules:
         if self.kind.key:
             kept = np.flatnonzero(good)
             pairs = np.flatnonzero(np.diff(values[kept]) == 0)
-            left, right = block.take(pa.array(kept[pairs])), block.take(pa.array(kept[pairs + 1]))
+            left, right = block.take(from_numpy(kept[pairs])), block.take(from_numpy(kept[pairs + 1]))
             same = np.ones(len(pairs), dtype=bool)
             for name in self.kind.key:
                 same &= equal(left[name], right[name])
@@ -155,7 +158,7 @@ class RowRules:
                 self.aside.add(block.slice(row, 1), [f"row {self.rows + row + 1}"], self.bad[row])
             keep = np.ones(block.num_rows, dtype=bool)
             keep[rows] = False
-            block = block.filter(pa.array(keep))
+            block = block.filter(from_numpy(keep))
             self.bad = {}
         return block
 
@@ -166,18 +169,18 @@ class RowRules:
         if joined.num_rows < 2:
             return block
         by = self.kind.rising or time_name
-        values, time = joined[by].to_numpy(), joined[time_name].to_numpy()
+        values, time = to_numpy(joined[by]), to_numpy(joined[time_name])
         step = np.diff(values)
         rising = step[step > 0]
         if len(rising):
             nearest = int(rising.min())
             self.shortest = min(self.shortest, nearest) if self.shortest else nearest
         again = np.zeros(len(step), dtype=bool)
-        if self.kind.key:
-            same = np.flatnonzero(step == 0)
+        same = np.flatnonzero(step == 0) if self.kind.key else np.empty(0, np.int64)
+        if len(same):
             for name in self.kind.key:
-                same = same[equal(joined[name].take(pa.array(same)), joined[name].take(pa.array(same + 1)))]
-            differ = ~equal_rows(joined.take(pa.array(same)), joined.take(pa.array(same + 1)))
+                same = same[equal(joined[name].take(from_numpy(same)), joined[name].take(from_numpy(same + 1)))]
+            differ = ~equal_rows(joined.take(from_numpy(same)), joined.take(from_numpy(same + 1)))
             if differ.any():
                 row = self.rows + int(same[differ][0]) + 1 - offset
                 raise self.file.fail_at(row, by, "the same row stands there already with other values", "keep one")
@@ -197,11 +200,11 @@ class RowRules:
             return block
         self.repeated += int(again.sum())
         keep = np.concatenate([[True], ~again])[offset:]
-        return block.filter(pa.array(keep))
+        return block.filter(from_numpy(keep))
 
     def _refuse(self, mask: Any, field: str, reason: Callable[[int], str], remedy: str = "correct the row") -> None:
         if self.aside is not None:
-            for row in np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False)).tolist():
+            for row in np.flatnonzero(to_numpy(pc.fill_null(mask, NO))).tolist():
                 self.bad.setdefault(row, f"{field}: {reason(row)}")
         elif pc.any(mask).as_py():
             row = int(pc.index(mask, pa.scalar(True)).as_py())

@@ -20,6 +20,7 @@ from catalog.instruments import interval_ns
 from catalog.progress import Progress
 from catalog.raw import days as raw_days
 from catalog.raw import ledger, quality
+from catalog.raw.arrays import to_numpy
 from catalog.raw.aside import Aside
 from catalog.raw.csv_blocks import CsvBlocks, schema_of
 from catalog.raw.day_merge import DayMerge
@@ -325,7 +326,7 @@ class _Part:
         ]
 
     def _cut(self, rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
-        day = np.maximum.accumulate(rows[self.kind.columns[0].name].to_numpy() // DAY_NS)
+        day = np.maximum.accumulate(to_numpy(rows[self.kind.columns[0].name]) // DAY_NS)
         if self.day is not None:
             day = np.maximum(day, self.day)
         edges = [0, *(np.flatnonzero(np.diff(day)) + 1).tolist(), len(day)]
