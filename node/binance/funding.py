@@ -92,7 +92,7 @@ class FundingReporter:
         symbols = [p.s for p in update.a.P] or self._client.open_position_symbols()
         if len(set(symbols)) == 1:
             if not self._told_before(amount, symbols[0]):
-                self._publish(symbols[0], f"{symbols[0]}/{settled}", amount)
+                self._publish(symbols[0], settled, amount)
             return
         self._client.start_work(self._in_turn(settled, amount, symbols), "funding_split")
 
@@ -121,7 +121,7 @@ class FundingReporter:
                 self._attributed.append(row.tranId)
                 self._caught.append(row)
                 settled = f"transaction-{row.tranId}" if self._replay else settlement_ms(row.time)
-                self._publish(row.symbol, f"{row.symbol}/{settled}", Decimal(row.income))
+                self._publish(row.symbol, settled, Decimal(row.income))
             # One page holds a thousand rows: a long life must not ask for all of it.
             self._since_ms = max(self._since_ms, self._clock.timestamp_ms() - HOUR_MS)
 
@@ -152,7 +152,7 @@ class FundingReporter:
             if rows:
                 for row in rows:
                     self._attributed.append(row.tranId)
-                    self._publish(row.symbol, f"{row.symbol}/{settled}", Decimal(row.income))
+                    self._publish(row.symbol, settled, Decimal(row.income))
                 return
         publish_incident(
             self._msgbus,
@@ -164,12 +164,7 @@ class FundingReporter:
         )
         name = JOINT.join(sorted(set(symbols))) or UNKNOWN
         self._unexplained.append(amount)
-        # Several payments of one settlement may end here: each is money, so none may take another's id.
-        record_id, count = f"{name}/{settled}", 1
-        while record_id in self._seen:
-            count += 1
-            record_id = f"{name}/{settled}-{count}"
-        self._publish(name, record_id, amount)
+        self._publish(name, settled, amount)
 
     async def _income(self, since_ms: int) -> list[IncomeRow]:
         """Return the payments since then that no event has been attributed to, newest first."""
@@ -186,9 +181,12 @@ class FundingReporter:
         rows = (r for r in INCOME.decode(raw) if r.incomeType == FUNDING_FEE and r.tranId not in self._attributed)
         return sorted(rows, key=lambda r: (r.time, r.tranId), reverse=True)
 
-    def _publish(self, symbol: str, record_id: str, amount: Decimal) -> None:
-        if record_id in self._seen:
-            return
+    def _publish(self, symbol: str, settled: int | str, amount: Decimal) -> None:
+        # What was told before is out by now: each of several payments of one settlement is money, with its own id.
+        record_id, count = f"{symbol}/{settled}", 1
+        while record_id in self._seen:
+            count += 1
+            record_id = f"{symbol}/{settled}-{count}"
         self._seen.append(record_id)
         self._told.append((symbol, amount))
         record = FundingRecord(

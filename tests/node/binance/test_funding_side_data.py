@@ -156,6 +156,17 @@ async def test_a_payment_becomes_one_record_at_its_market_settlement(built_node:
     assert client.user_messages == 2
 
 
+async def test_two_payments_of_one_settlement_are_two_records(built_node: TradingNode) -> None:
+    client, records, _ = listen(built_node)
+    for change in ("-0.3", "0.7", "-0.1"):
+        client._handle_user_ws_message(payload(change, [{"s": "XRPUSDT", "pa": "1000"}]))
+    assert [(r.id, r.amount) for r in records] == [
+        (f"XRPUSDT/{T0}", -0.3),
+        (f"XRPUSDT/{T0}-2", 0.7),
+        (f"XRPUSDT/{T0}-3", -0.1),
+    ]
+
+
 @pytest.mark.parametrize("late_ms", [0, 4_000, 59 * 60_000])
 def test_a_late_event_belongs_to_the_hour_it_settles(late_ms: int) -> None:
     assert settlement_ms(T0 + late_ms) == T0
