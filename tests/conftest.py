@@ -1,10 +1,14 @@
-"""For every test: the processes it starts keep the bytecode they compile, and decimals round as in a fresh process."""
+"""For every test: processes keep the bytecode they compile, decimals round as in a fresh one, no example is timed."""
 
 import decimal
 import os
 import sys
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
