@@ -44,6 +44,9 @@ TYPES: dict[str, pa.DataType] = {
     "text": pa.string(),
 }
 
+BESIDE: dict[str, pa.DataType] = {"symbol": pa.string(), "close_time": pa.int64()}
+"""Columns that are compared with what the rows should be, and not stored."""
+
 
 def schema_of(kind: Kind) -> pa.Schema:
     """Return the stored columns of a kind."""
@@ -148,7 +151,10 @@ class CsvBlocks:
                 raise self.fail_at(row + at, column.name, "is empty", "correct or remove the row")
             columns.append(self._to_ns(values, row) if column.name == time_name else values)
         result = pa.Table.from_arrays(columns, schema=schema_of(self.kind))
-        return result.append_column("symbol", table["symbol"]) if "symbol" in table.column_names else result
+        for name in BESIDE:
+            if name in table.column_names:
+                result = result.append_column(name, table[name])
+        return result
 
     def _to_ns(self, values: pa.ChunkedArray, row: int) -> pa.ChunkedArray:
         name = self.kind.columns[0].name
@@ -176,6 +182,13 @@ class CsvBlocks:
     def _wanted(self) -> list[Column]:
         return [column for column in self.kind.columns if column.name in self.columns]
 
+    def _beside(self) -> list[tuple[str, int]]:
+        found = [("symbol", self.columns["symbol"])] if "symbol" in self.columns else []
+        at = self._close_at
+        if at is not None and at < len(self._first) and self._first[at].isascii() and self._first[at].isdigit():
+            found.append(("close_time", at))
+        return found
+
     def _fast(self) -> Iterator[pa.Table]:
         types = {str(self.columns[c.name]): TYPES[c.form] for c in self._wanted()}
         time_at = self.columns[self.kind.columns[0].name]
@@ -184,8 +197,8 @@ class CsvBlocks:
                 raise pa.ArrowInvalid("a form of dates pyarrow does not take")
             types[str(time_at)] = pa.timestamp("us")
         names = {str(self.columns[c.name]): c.name for c in self._wanted()}
-        if "symbol" in self.columns:
-            types[str(self.columns["symbol"])], names[str(self.columns["symbol"])] = pa.string(), "symbol"
+        for name, at in self._beside():
+            types[str(at)], names[str(at)] = BESIDE[name], name
         with self._open() as stream:
             reader = arrow_csv.open_csv(
                 pa.PythonFile(_NoHexadecimal(stream), mode="r"),
@@ -232,6 +245,11 @@ class CsvBlocks:
         arrays = {column.name: pa.array(values[column.name], TYPES[column.form]) for column in wanted}
         if "symbol" in self.columns:
             arrays["symbol"] = pa.array([cells[self.columns["symbol"]].strip() for _, cells in rows], pa.string())
+        for name, at in self._beside():
+            if name == "close_time":
+                texts = [cells[at].strip() for _, cells in rows]
+                times = [int(t) if t.isascii() and t.isdigit() and len(t) < 19 else None for t in texts]
+                arrays[name] = pa.array(times, pa.int64())
         return pa.table(arrays)
 
     def _row(self, wanted: list[Column], width: int, line: int, cells: list[str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalog.checks import iso
+from catalog.csv_files import UNITS, unit_of
 from catalog.raw.arrays import NO, YES, from_numpy, scalar, to_numpy
 from catalog.raw.aside import Aside
 from catalog.raw.comparing import equal, equal_rows
@@ -26,6 +27,7 @@ _COMPARE = {
     "<=": (pc.less_equal, "above"),
 }
 _CLOCK_NS = 60_000_000_000
+_SECOND_NS = 1_000_000_000
 
 
 class RowRules:
@@ -97,6 +99,9 @@ class RowRules:
             strange = pc.not_equal(block["symbol"], self.symbol)
             self._refuse(strange, "symbol", lambda row: f"{block['symbol'][row]}, --symbol says {self.symbol}")
             block = block.drop_columns(["symbol"])
+        if "close_time" in block.column_names:
+            self._close_times(block)
+            block = block.drop_columns(["close_time"])
         for name, comparison, other in self.kind.rules:
             compare, words = _COMPARE[comparison]
             left = block[name]
@@ -122,6 +127,21 @@ class RowRules:
             if not block.num_rows:
                 return block
         return self._ordered(block, time_name)
+
+    def _close_times(self, block: pa.Table) -> None:
+        time, close = to_numpy(block[self.kind.columns[0].name]), block["close_time"]
+        values = to_numpy(pc.fill_null(close, scalar(0, pa.int64())))
+        unit = unit_of(int(values[0]))
+        if not self.step or unit is None:
+            return
+        late = values * UNITS[unit] - (time + self.step)
+        shifted = to_numpy(close.is_valid()) & (np.abs(late) >= self.step + _SECOND_NS)
+        self._refuse(
+            from_numpy(shifted),
+            "close_time",
+            lambda row: f"is {late[row] / 3.6e12:+.2f} h from the end of the {iso(time[row])} bar",
+            "check --interval; or one of the two times is in another zone or unit",
+        )
 
     def _set_aside(self, block: pa.Table, time_name: str) -> pa.Table:
         """Put rows aside that break a rule, go back, or contradict each other; return the others."""

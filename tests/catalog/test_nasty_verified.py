@@ -150,6 +150,21 @@ def test_the_second_before_the_end_is_a_close_time(tmp_path: Path, capsys: pytes
     assert "odd_close_time 2025-03-05T22:15:00Z (7)" in run(verify.main, ["--from", str(path)], capsys)[1]
 
 
+@pytest.mark.parametrize("volume", ["1500000.5", "1.5e6"])  # the second sends the file to the careful reader
+def test_opens_that_shift_half_way_refuse_the_file(
+    volume: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, made = tmp_path / CSV, table()
+    made[90][5] = volume
+    for row in made[50:]:
+        later(row, 0)
+    path.write_bytes(text(made))
+    arguments = ["--symbol", "XRPUSDT", "--interval", "15m", "--from", str(path), "--root", str(tmp_path / "raw")]
+    code, told = run(raw.main, ["put", "klines", *arguments], capsys)
+    assert code == 2
+    assert ":51: close_time: is -8.00 h from the end of the 2025-03-05T20:15:00Z bar" in told
+
+
 def test_figures_and_trades(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     funding = tmp_path / "XRPUSDT-fundingRate.csv"
     lines = [f"{START_MS + i * 8 * HOUR_MS},8,{0.008 + i / 10_000:.5f}" for i in range(30)]
