@@ -134,6 +134,7 @@ def record(
             previous=_NOTHING if last is None else last.digest,
             digest="",
         )
+        entry = msgspec.json.decode(msgspec.json.encode(entry), type=Entry)  # as it will be read: 1 becomes 1.0
         entry = msgspec.structs.replace(entry, digest=_digest(entry))
         try:
             _write(handle, _line(entry))

@@ -38,6 +38,14 @@ class TestLedger:
         assert (first.sequence, second.sequence, second.previous) == (1, 2, first.digest)
         assert trials.verify(ledger).reason == "intact"
 
+    def test_whole_numbers_where_decimals_are_kept_are_read_back(self, ledger):
+        whole = trials.SharpeSummary(known=1, mean=2, variance=None, best=2, effective=1)
+        entry = trials.record(
+            "walkforward", command=["x"], symbols=["XRPUSDT"], interval="15m", config={}, data_hash="d", trials=4,
+            sharpe=whole, best={"net_pnl": 0, "stop_atr": 2.0}, ledger=ledger,
+        )  # fmt: skip
+        assert trials.read(ledger) == [entry]
+
     def test_no_ledger_is_empty(self, ledger):
         assert trials.read(ledger) == []
         assert trials.verify(ledger).reason == "empty"
