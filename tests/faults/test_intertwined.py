@@ -49,6 +49,8 @@ def _play(run: Run, scenario: Scenario) -> bool:
         whole = False
         for action in ("clear_faults", "accept"):
             run.control(action)
+        for symbol in run.books()["positions"]:
+            run.control("symbol_status", symbol=symbol, status="TRADING")
         if run.node is None or run.node.poll() is not None:
             run.start_node()
     run.step(AFTERWARDS)
