@@ -39,7 +39,7 @@ bench: setup ## every benchmark, figures on stdout
 backtest: setup ## run config/backtest.yaml over the catalog (make run fills it)
 	@$(PY) -m node.backtest --config config/backtest.yaml
 
-results: setup ## the figures of docs/results.md again, on real data (see README, Data); ten minutes
+results: setup ## the figures of docs/results.md again, on real data (see README, Data); about five minutes
 	@$(PY) -m catalog.sample --catalog var/results/catalog --start 2023-01-01 --end 2025-10-01
 	@set -e; for study in ancestor_months walkforward; do \
 	    $(PY) -m research.walkforward --config config/$$study.yaml --catalog var/results/catalog --out var/results; done
