@@ -17,9 +17,14 @@ AFTERWARDS = 6
 """Bars replayed after it all."""
 
 
+SHUT = "maintenance for two seconds"
+"""The venue answers nothing until an act of its own: a bar replayed in between would wait for the node in vain."""
+
+
 def _mixable(scenario: Scenario) -> bool:
     """Leave out those that need a node or venue of their own kind, or end trading by design."""
-    return not scenario.alone and not scenario.venue and set(scenario.node) <= {"audit"} and scenario.trades_on
+    plain = not scenario.alone and not scenario.venue and set(scenario.node) <= {"audit"}
+    return plain and scenario.trades_on and scenario.name != SHUT
 
 
 def intertwined(seed: int) -> Scenario:
