@@ -1,9 +1,11 @@
 """Every defect class planted in clean files of every kind is found by its name at its place; clean files give none."""
 
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -365,6 +367,11 @@ REFERENCED = [
 ]  # fmt: skip
 
 
+def seed_of(request: pytest.FixtureRequest) -> int:
+    """Return a seed of the test's own, the same in every run; ``ARGONAUT_SEED`` makes others."""
+    return crc32(f"{os.environ.get('ARGONAUT_SEED', '1')} {request.node.name}".encode()) % 10**6
+
+
 def report(folder: Path, made: Sheet, **context: object) -> list[Finding]:
     path = folder / NAMES[made.kind]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -412,9 +419,11 @@ def test_clean_files_give_no_finding(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("defect", "kind"), [(d, k) for d in DEFECTS for k in d.kinds], ids=lambda x: getattr(x, "name", x)
 )
-def test_a_planted_defect_is_found_by_name_and_place(defect: Defect, kind: str, tmp_path: Path) -> None:
-    for _ in range(2):
-        seed = random.randrange(10**6)
+def test_a_planted_defect_is_found_by_name_and_place(
+    defect: Defect, kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    for number in range(2):
+        seed = seed_of(request) + number
         made = clean(kind, seed)
         at = defect.plant(made, random.Random(seed))
         step = 16 * MINUTE_MS * MS if kind != "funding" else 8 * HOUR_MS * MS
@@ -424,8 +433,10 @@ def test_a_planted_defect_is_found_by_name_and_place(defect: Defect, kind: str, 
 @pytest.mark.parametrize(
     ("defect", "kind"), [(d, k) for d in REFERENCED for k in d.kinds], ids=lambda x: getattr(x, "name", x)
 )
-def test_comparison_finds_what_one_file_cannot_show(defect: Defect, kind: str, tmp_path: Path) -> None:
-    seed = random.randrange(10**6)
+def test_comparison_finds_what_one_file_cannot_show(
+    defect: Defect, kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    seed = seed_of(request)
     made = sheet(kind, seed, days=3 if kind in TRADES else 1)
     reference = reference_of(made)
     assert not report(tmp_path, made, references=(reference,)), f"seed {seed}"
@@ -434,8 +445,8 @@ def test_comparison_finds_what_one_file_cannot_show(defect: Defect, kind: str, t
     assert_found(defect, report(tmp_path, made, references=(reference,)), at, slack, seed)
 
 
-def test_silence_is_an_outage_a_dead_market_or_an_end(tmp_path: Path) -> None:
-    seed = random.randrange(10**6)
+def test_silence_is_an_outage_a_dead_market_or_an_end(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    seed = seed_of(request)
     made, peer = sheet("klines", seed, days=2), sheet("klines", seed + 1, days=2)
     source = random.Random(seed)
     at = silent(made, source)
