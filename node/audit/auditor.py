@@ -98,8 +98,22 @@ class Auditor:
         """Looks completed."""
 
     def start(self) -> None:
-        """Begin to look; the node must be running."""
+        """Begin to look; the node must be running and its cache read from the venue."""
+        self.begin()
         self._task = asyncio.create_task(self._run(), name="auditor")
+
+    def begin(self) -> None:
+        """
+        Take what the node holds now as held before the journal began; from here on the journal must know every trade.
+
+        The first answer of the venue would not do: it may hold a fill that is still on its way to the journal, which
+        would then count twice for good.
+        """
+        if self._since_ms is not None:
+            return
+        self._since_ms = self._books.since_ms or time.time_ns() // _MILLI_NS
+        for symbol, size in self._node.positions().items():
+            self._books.note_earlier_position(symbol, size)
 
     async def stop(self) -> None:
         """End."""
@@ -122,12 +136,8 @@ class Auditor:
 
     async def look(self) -> list[Difference]:
         """Compare once and act on what was seen before; return every difference."""
-        if self._since_ms is None:
-            self._since_ms = self._books.since_ms or time.time_ns() // _MILLI_NS
+        self.begin()
         venue = await venue_state(self._rest, self._symbols, trades_since_ms=self._since_ms)
-        if self.looks == 0:
-            for symbol in self._symbols:
-                self._books.note_earlier_position(symbol, venue.positions.get(symbol, Decimal(0)))
         found = compare(venue, self._symbols, node=self._node.positions(), journal=self._books.state())
         self._sightings = {d.key: self._sightings.get(d.key, 0) + 1 for d in found}
         self.looks += 1

@@ -77,26 +77,30 @@ class Bench:
         if believe:
             self.node.net += signed
         if record:
-            trade = (await self.client.call("GET", "/fapi/v1/userTrades", symbol=XRP))[-1]
-            now = time.time_ns()
-            self.journal.record(
-                FillRecord(
-                    id=f"{XRP}/{trade['id']}",
-                    market_time=None,
-                    wall_time=now,
-                    client_order_id="x",
-                    venue_order_id=str(trade["orderId"]),
-                    symbol=XRP,
-                    leg=None,
-                    side=side,
-                    quantity=quantity,
-                    price=trade["price"],
-                    fee=trade["commission"],
-                    liquidity="TAKER",
-                    event_time=now,
-                )
+            await self.record()
+
+    async def record(self) -> None:
+        """Put the newest trade into the journal."""
+        trade = (await self.client.call("GET", "/fapi/v1/userTrades", symbol=XRP))[-1]
+        now = time.time_ns()
+        self.journal.record(
+            FillRecord(
+                id=f"{XRP}/{trade['id']}",
+                market_time=None,
+                wall_time=now,
+                client_order_id="x",
+                venue_order_id=str(trade["orderId"]),
+                symbol=XRP,
+                leg=None,
+                side=trade["side"],
+                quantity=trade["qty"],
+                price=trade["price"],
+                fee=trade["commission"],
+                liquidity="TAKER",
+                event_time=now,
             )
-            self.journal.flush()
+        )
+        self.journal.flush()
 
     async def leg(self, leg: Leg, quantity: str, side: str = "SELL", attempt: int = 0, factor: str = "0.9") -> str:
         price = Decimal((await self.client.call("GET", "/fapi/v1/ticker/price", symbol=XRP, signed=False))["price"])
@@ -196,6 +200,16 @@ async def test_a_trade_the_journal_lacks_holds_entries(bench):
 async def test_a_position_older_than_the_journal_is_no_gap(bench):
     await bench.trade("BUY", "10", record=False)
     await bench.leg(Leg.STOP, "10")
+    assert await bench.looks(2) == [[], []]
+
+
+async def test_a_first_fill_that_reaches_the_journal_after_the_first_look_counts_once(bench):
+    bench.auditor.begin()
+    await bench.trade("BUY", "10", record=False, believe=False)
+    await bench.leg(Leg.STOP, "10")
+    assert await bench.looks(1) == [["position_mismatch", "journal_gap"]]
+    bench.node.net = Decimal(10)
+    await bench.record()
     assert await bench.looks(2) == [[], []]
 
 
