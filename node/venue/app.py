@@ -16,13 +16,13 @@ from node.venue.errors import NOT_FOUND_BODY, ApiError, error
 from node.venue.faults import ResponseFault, reset
 from node.venue.hub import Connection
 from node.venue.params import Params
+from node.venue.user_stream import is_listen_key
 from node.venue.venue import Venue
 from strategies.errors import VenueError
 
 _encode = msgspec.json.encode
 _STREAM_PATHS = ("/stream", "/market/stream", "/public/stream", "/private/stream")
 _RAW_PATHS = ("/ws", "/market/ws", "/public/ws", "/private/ws")
-_LISTEN_KEY_LENGTH = 64
 
 
 class VenueApp:
@@ -156,29 +156,27 @@ class VenueApp:
         if single:
             names.append(single)
         key = request.query.get("listenKey", "")
-        key = key or next((n for n in names if len(n) == _LISTEN_KEY_LENGTH and "@" not in n), "")
-        hub = self.venue.users if key else self.venue.markets
-        if hub.refused or self.venue.maintenance:
+        key = key or next(filter(is_listen_key, names), "")
+        market = [n for n in names if not is_listen_key(n)]
+        users, markets = self.venue.users, self.venue.markets
+        if (users if key else markets).refused or self.venue.maintenance:
             return web.Response(status=503, text="Service Unavailable")
         ws = web.WebSocketResponse(heartbeat=180.0, max_msg_size=1 << 20)
         await ws.prepare(request)
         connection = Connection(ws, request, wrapped=request.path in _STREAM_PATHS)
         if key:
-            self.venue.users.add(connection, key)
-        else:
-            self.venue.markets.add(connection, names)
+            users.add(connection, key)
+        if market or not key:
+            markets.add(connection, market)
         connection.start()
         try:
             async for message in ws:
-                if message.type is WSMsgType.TEXT and not key:
-                    self.venue.markets.request(connection, message.data)
+                if message.type is WSMsgType.TEXT:
+                    markets.request(connection, message.data)
         finally:
-            if key:
-                self.venue.users.remove(connection)
-            else:
-                self.venue.markets.remove(connection)
-                if not connection.observer:
-                    self.venue.replay.forget_klines()
+            users.remove(connection)
+            if markets.remove(connection) and not connection.observer:
+                self.venue.replay.forget_klines()
             await connection.finish()
         return ws
 

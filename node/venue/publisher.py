@@ -54,7 +54,7 @@ class Publisher:
         streams = self._markets.streams()
         name = symbol.lower()
         trade, single, quote = f"{name}@aggTrade", f"{name}@trade", f"{name}@bookTicker"
-        depth = [s for s in streams if s.startswith(f"{name}@depth")]
+        depth = [s for s in sorted(streams) if s.startswith(f"{name}@depth")]
         before = self._published.get(symbol)
         for at, price in self._engine.points:
             if at != symbol:
@@ -109,6 +109,7 @@ class Publisher:
         stream = f"{symbol.lower()}@kline_{self._feed.interval}"
         self._markets.publish_closed_kline(stream, self._feed.kline_event(symbol, bar, now, closed=True))
         self.longer_bars(symbol, bar, now)
+        self.continuous(symbol, bar, now)
         self.mark(symbol)
         self.marks()
         self.day(symbol, now)
@@ -132,7 +133,7 @@ class Publisher:
     def longer_bars(self, symbol: str, bar: Bar, now: int) -> None:
         """Publish the longer klines that `bar` completes, if anyone listens."""
         prefix = f"{symbol.lower()}@kline_"
-        for stream in self._markets.streams():
+        for stream in sorted(self._markets.streams()):
             interval = stream.removeprefix(prefix)
             if not stream.startswith(prefix) or interval == self._feed.interval:
                 continue
@@ -140,6 +141,20 @@ class Publisher:
             if merged is not None:
                 data = self._feed.kline_event(symbol, merged, now, closed=True, interval=interval)
                 self._markets.publish_closed_kline(stream, data)
+
+    def continuous(self, symbol: str, bar: Bar, now: int) -> None:
+        """Publish `bar`, and the longer one it completes, on the streams of the perpetual contract of the pair."""
+        prefix = f"{symbol.lower()}_perpetual@continuousKline_"
+        for stream in sorted(self._markets.streams()):
+            interval = stream.removeprefix(prefix)
+            if not stream.startswith(prefix):
+                continue
+            whole = bar if interval == self._feed.interval else self._feed.completed(symbol, bar, interval)
+            if whole is not None:
+                row = self._feed.kline_event(symbol, whole, now, closed=True, interval=interval)["k"]
+                kline = {name: value for name, value in row.items() if name != "s"}
+                event = {"e": "continuous_kline", "E": now, "ps": symbol, "ct": "PERPETUAL", "k": kline}
+                self._markets.publish(stream, event)
 
     def mark(self, symbol: str) -> None:
         """Publish the mark price at the last public close."""

@@ -9,6 +9,7 @@ import msgspec
 
 from node.venue.faults import KlineFault
 from node.venue.hub import Connection
+from node.venue.user_stream import is_listen_key
 
 _encode = msgspec.json.encode
 
@@ -25,10 +26,14 @@ class MarketStreams:
         Closed klines handed to at least one connection that counts (not an observer), since the venue started.
     refused : bool
         While set, new connections are turned away.
+    on_key, off_key : Callable
+        Called when a connection subscribes to a listen key by message, or takes that back.
 
     """
 
     def __init__(self) -> None:
+        self.on_key: Callable[[Connection, str], None] = lambda _connection, _key: None
+        self.off_key: Callable[[Connection], None] = lambda _connection: None
         self.closed_klines = 0
         self.refused = False
         self.kline_fault: Callable[[str], KlineFault | None] = lambda _symbol: None
@@ -44,9 +49,9 @@ class MarketStreams:
         """Register a connection with its first streams."""
         self._streams[connection] = set(streams)
 
-    def remove(self, connection: Connection) -> None:
-        """Forget a closed connection."""
-        self._streams.pop(connection, None)
+    def remove(self, connection: Connection) -> bool:
+        """Forget a closed connection; return whether it was a market connection."""
+        return self._streams.pop(connection, None) is not None
 
     def streams(self) -> set[str]:
         """Return all names somebody listens to."""
@@ -68,9 +73,13 @@ class MarketStreams:
         result: Any = None
         match message.get("method"):
             case "SUBSCRIBE":
-                own.update(str(p) for p in params)
+                self._streams.setdefault(connection, own).update(map(str, params))
+                for key in filter(is_listen_key, map(str, params)):
+                    self.on_key(connection, key)
             case "UNSUBSCRIBE":
-                own.difference_update(str(p) for p in params)
+                own.difference_update(map(str, params))
+                if any(map(is_listen_key, map(str, params))):
+                    self.off_key(connection)
             case "LIST_SUBSCRIPTIONS":
                 result = sorted(own)
             case "SET_PROPERTY" if len(params) == 2 and params[0] == "combined":

@@ -12,6 +12,12 @@ from node.venue.events import Event
 from node.venue.hub import Connection
 
 _encode = msgspec.json.encode
+_KEY_LENGTH = 64
+
+
+def is_listen_key(stream: str) -> bool:
+    """Return whether a stream's name is a listen key, valid or not."""
+    return len(stream) == _KEY_LENGTH and stream.isalnum()
 
 
 class UserStreams:

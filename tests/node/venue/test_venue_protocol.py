@@ -172,6 +172,50 @@ async def test_a_listen_key_lives_is_renewed_and_dies(start_venue):
     assert fresh.ws.closed
 
 
+async def test_a_listen_key_is_a_stream_among_others_and_can_be_left(venue):
+    client = venue.client
+    key = (await client.call("POST", "/fapi/v1/listenKey", signed=False))["listenKey"]
+    await client.control("price", symbol="XRPUSDT", price="2.5")
+    asked = await venue.session.ws_connect(f"{venue.ws}/private/stream")
+    named = await venue.session.ws_connect(f"{venue.ws}/stream?streams=xrpusdt@kline_15m/{key}")
+    await asked.send_json({"method": "SUBSCRIBE", "params": [key], "id": 1})
+    assert await asked.receive_json(timeout=5) == {"result": None, "id": 1}
+    await client.order("XRPUSDT", "BUY", "MARKET", "100", newClientOrderId="heard")
+    for ws in (asked, named):
+        event = await ws.receive_json(timeout=5)
+        assert (event["stream"], event["data"]["o"]["c"]) == (key, "heard")
+    await asked.send_json({"method": "UNSUBSCRIBE", "params": [key], "id": 2})
+    answer = await asked.receive_json(timeout=5)
+    while "stream" in answer:
+        answer = await asked.receive_json(timeout=5)
+    await client.order("XRPUSDT", "SELL", "MARKET", "100", newClientOrderId="unheard")
+    await asked.send_json({"method": "LIST_SUBSCRIPTIONS", "id": 3})
+    assert await asked.receive_json(timeout=5) == {"result": [], "id": 3}
+    await client.control("step")
+    streams = [(await named.receive_json(timeout=5))["stream"]]
+    while streams[-1] == key:
+        streams.append((await named.receive_json(timeout=5))["stream"])
+    assert streams[-1] == "xrpusdt@kline_15m"
+    assert streams.count(key) == 5, "the rest of the first order's events, and all of the second's"
+    await asked.close()
+    await named.close()
+
+
+async def test_the_perpetual_of_a_pair_has_klines_of_its_own(venue):
+    names = [f"xrpusdt_perpetual@continuousKline_{i}" for i in ("15m", "30m")]
+    ws = await venue.session.ws_connect(f"{venue.ws}/stream?streams={'/'.join(names)}")
+    await venue.client.control("step", count=2)
+    got = [await ws.receive_json(timeout=5) for _ in range(3)]
+    assert [m["stream"] for m in got] == [names[0], names[0], names[1]]
+    assert [(m["data"]["e"], m["data"]["ps"], m["data"]["ct"]) for m in got] == [
+        ("continuous_kline", "XRPUSDT", "PERPETUAL")
+    ] * 3
+    whole = got[2]["data"]["k"]
+    assert (whole["o"], whole["c"]) == (got[0]["data"]["k"]["o"], got[1]["data"]["k"]["c"])
+    assert "s" not in whole
+    await ws.close()
+
+
 async def test_a_listen_key_expires_by_itself(start_venue):
     running = await start_venue({"listen_key_secs": 0.2})
     stream = await running.user_stream()
