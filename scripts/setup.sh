@@ -65,6 +65,12 @@ if command -v flock >/dev/null; then
     flock -n 9 || { say "waiting for another setup to finish"; flock 9; }
 fi
 
+# A linked environment belongs to another place: used as it is, never made anew.
+if [ -L .venv ]; then
+    usable .venv/bin/python || die ".venv is a link to $(readlink .venv), which has no usable Python: remove the link"
+    exit 0
+fi
+
 if [ -f "$STAMP" ] && usable .venv/bin/python && [ "$(cat "$STAMP")" = "$(wanted_stamp .venv/bin/python)" ]; then
     exit 0
 fi

@@ -134,3 +134,21 @@ def test_no_market_data_and_no_model_in_the_repository():
     names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
     assert "pyproject.toml" in names
     assert [name for name in names if name.endswith(endings)] == []
+
+
+@pytest.mark.parametrize("usable", [True, False])
+def test_a_linked_environment_is_used_as_it_is_and_never_cleared(tmp_path, usable):
+    place, elsewhere = tmp_path / "clone", tmp_path / "elsewhere"
+    for folder in (place / "scripts", place / "requirements", elsewhere / "bin"):
+        folder.mkdir(parents=True)
+    for name in ("scripts/setup.sh", "requirements/dev.lock"):
+        (place / name).write_bytes((ROOT / name).read_bytes())
+    if usable:
+        (elsewhere / "bin" / "python").symlink_to(sys.executable)
+    (elsewhere / "theirs").write_text("kept")
+    (place / ".venv").symlink_to(elsewhere)
+    command = ["bash", str(place / "scripts" / "setup.sh")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == (0 if usable else 1), ended.stderr
+    assert usable or f".venv is a link to {elsewhere}, which has no usable Python: remove the link" in ended.stderr
+    assert (elsewhere / "theirs").read_text() == "kept"
