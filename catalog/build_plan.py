@@ -11,7 +11,7 @@ from catalog import manifest
 from catalog.checks import Grid
 from catalog.instruments import InstrumentSpec, interval_ns
 from catalog.raw import days as raw_days
-from catalog.raw.days import Day
+from catalog.raw.day_files import Day
 from catalog.raw.kinds import KINDS
 from catalog.writer import figures
 from strategies.errors import DataError

@@ -10,6 +10,7 @@ Rows that only the catalog has (ingested, repaired, resampled) stay; rows that c
 series unless the raw store is declared right.
 """
 
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -28,13 +29,13 @@ from catalog.manifest import BuiltSeries, Manifest, Output
 from catalog.progress import Progress
 from catalog.raw import days as raw_days
 from catalog.raw import figures as kept_figures
-from catalog.raw.days import Day
+from catalog.raw.day_files import ContentHash, Day, pieces
+from catalog.raw.kinds import KINDS
 from catalog.types import tables as typed
 from catalog.types.tables import CONVERTERS, Source
 from catalog.writer import keep_figures
 from strategies.errors import DataError
 
-_BATCH = 200_000
 _TICK_GROUP = 100_000
 
 type Tick = Callable[[int], None]
@@ -148,17 +149,12 @@ def _write_part(
     writers: dict[type, _TypeWriter] = {}
     work.mkdir()
     try:
-        for day in days:
-            source, content = Source(grid, series.interval, str(day.path)), raw_days.ContentHash()
-            for batch in _batches(day):
-                content.update(batch)
-                for kind, table in CONVERTERS[series.kind](batch, source):
-                    if kind not in writers:
-                        writers[kind] = _TypeWriter(work / f"{typed.folder(kind)}.parquet", table.schema)
-                    writers[kind].add(table)
-                tick(batch.num_rows)
-            if day.sha256 and content.hexdigest() != day.sha256:
-                raise DataError(raw_days.other_rows(day))
+        for file, batch in _verified(days, monthly=KINDS[series.kind].monthly):
+            for kind, table in CONVERTERS[series.kind](batch, Source(grid, series.interval, str(file))):
+                if kind not in writers:
+                    writers[kind] = _TypeWriter(work / f"{typed.folder(kind)}.parquet", table.schema)
+                writers[kind].add(table)
+            tick(batch.num_rows)
     finally:
         for writer in writers.values():
             writer.close()
@@ -170,13 +166,23 @@ def _write_part(
         yield writer.file, folder / store.file_name(first, writer.last)
 
 
-def _batches(day: Day) -> Iterator[pa.Table]:
-    try:
-        with pq.ParquetFile(day.path) as parquet:
-            for batch in parquet.iter_batches(_BATCH):
-                yield pa.Table.from_batches([batch])
-    except (OSError, pa.ArrowInvalid) as e:
-        raise DataError(f"{day.path}: damaged: {e}; remove it and bring the day again") from None
+def _verified(days: list[Day], *, monthly: bool) -> Iterator[tuple[Path, pa.Table]]:
+    """Yield the rows of days in pieces that fit into memory; after the last one of a day its hash has been compared."""
+    for file, group in itertools.groupby(days, key=lambda day: day.path):
+        held = list(group)
+        contents = {day.day: ContentHash() for day in held}
+        gathered = []
+        for day, table in pieces(held):
+            contents[day.day].update(table)
+            if monthly:
+                gathered.append(table)
+            else:
+                yield file, table
+        for day in held:
+            if day.sha256 and contents[day.day].hexdigest() != day.sha256:
+                raise DataError(raw_days.other_rows(day))
+        if gathered:
+            yield file, pa.concat_tables(gathered)
 
 
 class _TypeWriter:

@@ -5,6 +5,7 @@ Rows that only the catalog has (ingested, repaired, resampled) stay; rows that c
 series unless the raw store is declared right.
 """
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,7 @@ from catalog.build_plan import RawSeries
 from catalog.checks import Grid, Series, iso
 from catalog.instruments import bar_type_text, instrument_id_text
 from catalog.manifest import BuiltSeries, Output
-from catalog.raw import days as raw_days
-from catalog.raw.days import Day
+from catalog.raw.day_files import read
 from catalog.types import tables as typed
 from catalog.types.tables import Source
 from strategies.errors import DataError
@@ -75,12 +75,13 @@ def write_whole(
 
 def _pieces(series: RawSeries, grid: Grid) -> Iterator[Series]:
     last = -1
-    for day in series.days:
-        table = raw_days.read(day.path)
+    for file, days in itertools.groupby(series.days, key=lambda day: day.path):
+        whole = read(file)
+        table = pa.concat_tables([whole.slice(day.first, day.rows) for day in days])
         if series.kind == "klines":
-            piece = typed.bars(table, Source(grid, series.interval, str(day.path)))
+            piece = typed.bars(table, Source(grid, series.interval, str(file)))
         else:
-            piece = _settled(typed.funding(table), day)
+            piece = _settled(typed.funding(table), file)
         if not len(piece.time):
             continue
         if int(piece.time[0]) <= last:  # a settlement just before midnight, and the same one after it
@@ -89,12 +90,12 @@ def _pieces(series: RawSeries, grid: Grid) -> Iterator[Series]:
         yield piece
 
 
-def _settled(found: Series, day: Day) -> Series:
+def _settled(found: Series, file: Path) -> Series:
     """Return settlements once each: sources differ in milliseconds, which were rounded away."""
     again = np.diff(found.time) == 0
     if (again & (found.values[1:, 0] != found.values[:-1, 0])).any():
         at = iso(found.time[1:][again & (found.values[1:, 0] != found.values[:-1, 0])][0])
-        raise DataError(f"{day.path}: the settlement of {at} stands there twice with other rates: keep one")
+        raise DataError(f"{file}: the settlement of {at} stands there twice with other rates: keep one")
     keep = np.concatenate([~again, [True]]) if len(found.time) else np.empty(0, bool)
     return Series(found.time[keep], found.values[keep])
 

@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 
 from catalog.instruments import interval_ns
-from catalog.quality.findings import Finding, Kind, Severity, Where, iso
+from catalog.quality.findings import Kind, Severity, Where, iso
 from catalog.quality.kinds import TICKS
 from catalog.quality.report import SeriesReport
 from catalog.quality.rows import Context, Reference, Rows
 from catalog.raw import days as raw_days
-from catalog.raw.days import Day
+from catalog.raw.day_files import DAY_NS, Day, tables
 from catalog.raw.kinds import KINDS
 from catalog.raw.quality import columns_of, inspect_columns
 from strategies.errors import DataError
@@ -70,10 +70,15 @@ def _report(
 ) -> SeriesReport:
     days = raw_days.days(root, kind, symbol, step)
     where = Where(symbol, step or kind, str(root / kind))
-    findings = _damaged(days, where)
+    findings = []
+    good = []
+    for day, fault in raw_days.verified(days):
+        if fault is None:
+            good.append(day)
+            continue
+        at = Where(where.symbol, where.interval, str(day.path))
+        findings.append(at.whole(Kind.UNREADABLE, Severity.ERROR, day.rows, fault, "remove it, bring it again"))
     scores: dict[str, float] = {}
-    bad = {f.source for f in findings}
-    good = [day for day in days if str(day.path) not in bad]
     for part in [[day] for day in good] if kind in TICKS else [good]:
         if not part:
             continue
@@ -92,28 +97,19 @@ def _report(
     return SeriesReport(symbol, where.interval, where.source, sum(d.rows for d in days), first, last, findings, scores)
 
 
-def _damaged(days: list[Day], where: Where) -> list[Finding]:
-    findings = []
-    for day in days:
-        fault = raw_days.verify(day)
-        if fault is not None:
-            at = Where(where.symbol, where.interval, str(day.path))
-            findings.append(at.whole(Kind.UNREADABLE, Severity.ERROR, day.rows, fault, "remove it, bring it again"))
-    return findings
-
-
 def _joined(part: list[Day], days: list[Day], kind: str) -> pa.Table:
     """Return the rows of `part`; of ticks, with the last row of the day before, so that a hole at midnight shows."""
-    tables = [raw_days.read(day.path).replace_schema_metadata() for day in part]
+    rows = [table for _, table in tables(part)]
     at = days.index(part[0])
     if kind in TICKS and at:
-        before = raw_days.read(days[at - 1].path).replace_schema_metadata()
-        tables.insert(0, before.slice(before.num_rows - 1))
-    return pa.concat_tables(tables)
+        ((_, before),) = tables([days[at - 1]])
+        rows.insert(0, before.slice(before.num_rows - 1))
+    return pa.concat_tables(rows)
 
 
 def _edge(day: Day, kind: str, row: int) -> int:
-    return int(raw_days.read(day.path)[KINDS[kind].columns[0].name].to_numpy()[row])
+    ((_, rows),) = tables([day])
+    return int(rows[KINDS[kind].columns[0].name].to_numpy()[row])
 
 
 def _beside(
@@ -139,13 +135,10 @@ def _reference(root: Path, symbol: str, interval: str, span: tuple[str, str]) ->
 
 def _rows(root: Path, symbol: str, interval: str, span: tuple[str, str]) -> Rows:
     start, end = (int(np.datetime64(day, "ns").astype(np.int64)) for day in span)
-    tables = [
-        table.replace_schema_metadata()
-        for table in raw_days.load(root, "klines", symbol, interval, start, end + raw_days.DAY_NS)
-    ]
-    if not tables:
+    found = list(raw_days.load(root, "klines", symbol, interval, start, end + DAY_NS))
+    if not found:
         nothing = np.empty(0)
         return Rows(np.empty(0, np.int64), nothing, nothing, nothing, nothing, nothing)
-    columns = columns_of("klines", pa.concat_tables(tables))
+    columns = columns_of("klines", pa.concat_tables(found))
     o, h, low, c, volume = (columns.values[name] for name in ("open", "high", "low", "close", "volume"))
     return Rows(columns.time, o, h, low, c, volume)

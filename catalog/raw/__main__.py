@@ -80,16 +80,16 @@ def _ledger(options: argparse.Namespace) -> int:
 
 
 def _rehash(options: argparse.Namespace) -> int:
-    from catalog.raw import days as raw_days  # noqa: PLC0415 - --help stays fast
+    from catalog.raw.renewal import rehash  # noqa: PLC0415 - --help stays fast
 
     if not options.root.is_dir():
         raise DataError(f"{options.root}: no raw store: give --root")
-    written, refused = raw_days.rehash(options.root)
+    written, refused = rehash(options.root)
     if options.json:
         document = {"written": [str(file) for file in written], "damaged": [str(file) for file in refused]}
         sys.stdout.write(json.dumps(document) + "\n")
     else:
-        sys.stdout.write(f"{len(written)} days have a new hash; {options.root}\n")
+        sys.stdout.write(f"{len(written)} files are new; {options.root}\n")
     if refused:
         names = ", ".join(map(str, refused[:5]))
         raise DataError(f"{len(refused)} days have other rows than were stored, first {names}: bring them again")
@@ -146,8 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "verify":
         with progress("verifying", wanted=not options.json) as shown:
             shown.expect(sum(day.rows for day in found))
-            for one in found:
-                fault = raw_days.verify(one)
+            for one, fault in raw_days.verified(found):
                 wrong += [fault] if fault else []
                 shown.advance(one.rows)
     listed = [{"day": day.day, "rows": day.rows, "sha256": day.sha256} for day in found]

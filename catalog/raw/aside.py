@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from catalog.raw.days import Change
+from catalog.raw.change import Change
 from catalog.raw.kinds import Kind
 
 FOLDER = "quarantine"

@@ -1,5 +1,6 @@
-"""Rows of a file merged into a day that is stored already, row by row by the kind's key."""
+"""Rows of a file merged into a day or month that is stored already, row by row by the kind's key."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -10,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalog.checks import iso
-from catalog.raw import days as raw_days
 from catalog.raw import revisions
 from catalog.raw.aside import Aside
+from catalog.raw.change import Change
 from catalog.raw.comparing import completed, equal, equal_rows, filled
 from catalog.raw.csv_blocks import schema_of
-from catalog.raw.days import Change, DayWriter
+from catalog.raw.day_files import Day, DayWriter, MonthWriter, read, tables, writer_of
 from catalog.raw.kinds import Kind
 from strategies.errors import DataError
 
@@ -52,16 +53,18 @@ class DayMerge:
     completes: bool
     aside: Aside | None
 
-    def merge(self, old: Path, live: Path, writer: DayWriter) -> None:
+    def merge(self, stored: Sequence[Day], live: Path, writer: DayWriter | MonthWriter) -> DayWriter | MonthWriter:
         """
-        Put the rows of a stored day under those just written, into the same new file.
+        Put the rows that are stored under those just written, and return what wrote all of them.
 
         Parameters
         ----------
-        old, live : Path
-            The file that holds the day now (staged or live), and where the day stands.
-        writer : DayWriter
-            What wrote the new rows, closed; afterwards its file and content are the merged day's.
+        stored : sequence of Day
+            The days of the period as they are now (staged or live).
+        live : Path
+            Where the period stands.
+        writer : DayWriter or MonthWriter
+            What wrote the new rows, closed; its file is written anew.
 
         Raises
         ------
@@ -69,15 +72,15 @@ class DayMerge:
             Propagate: rows contradict what is stored and nothing says who is right.
 
         """
-        path, known, new = self.source, raw_days.read(old), raw_days.read(writer.file)
+        path, new = self.source, read(writer.file)
+        known = pa.concat_tables([table for _, table in tables(stored)])
         if not self.kind.key and self.completes:
-            stored = {tuple(row.values()) for row in known.to_pylist()}
-            fresh = [tuple(row.values()) not in stored for row in new.to_pylist()]
-            self._rewrite(writer, pa.concat_tables([known, new.filter(pa.array(fresh, pa.bool_()))]))
-            return
+            there = {tuple(row.values()) for row in known.to_pylist()}
+            fresh = [tuple(row.values()) not in there for row in new.to_pylist()]
+            return self._rewrite(writer, pa.concat_tables([known, new.filter(pa.array(fresh, pa.bool_()))]))
         if not self.kind.key:
             raise DataError(
-                f"{path}: {old.stem} is stored with other rows, and {self.kind.name} have no key to merge them by: "
+                f"{path}: {live.stem} is stored with other rows, and {self.kind.name} have no key to merge them by: "
                 "--replace takes the file's rows for the whole day; nothing was stored"
             )
         both = pa.concat_tables([known, new]).combine_chunks()
@@ -100,7 +103,7 @@ class DayMerge:
         if self.aside is not None:
             for pair in pairs[refused].tolist():  # the stored row stays; both versions are kept beside
                 reason = f"{self.kind.key[0]}: contradicts the stored row"
-                self.aside.add(both.slice(pair, 2), [f"stored in {old.name}", "of this file"], reason)
+                self.aside.add(both.slice(pair, 2), [f"stored in {live.name}", "of this file"], reason)
         elif refused.any():
             shown = both.slice(int(pairs[refused][0]), 2).to_pylist()
             at = iso(shown[0][self.kind.columns[0].name])
@@ -114,15 +117,15 @@ class DayMerge:
             revisions.keep(self.change, self.kind, live, olds.filter(pa.array(revised)), self.now)
         keep = np.ones(both.num_rows, dtype=bool)
         keep[np.where(refused, pairs + 1, pairs)] = False
-        self._rewrite(writer, both.filter(pa.array(keep)))
+        return self._rewrite(writer, both.filter(pa.array(keep)))
 
-    def _rewrite(self, writer: DayWriter, both: pa.Table) -> None:
+    def _rewrite(self, writer: DayWriter | MonthWriter, both: pa.Table) -> DayWriter | MonthWriter:
         if not self.kind.rising:
             both = both.take(pc.sort_indices(both[self.kind.columns[0].name]))
-        fresh = DayWriter(writer.file, schema_of(self.kind))
+        fresh = writer_of(self.kind, writer.file, schema_of(self.kind))
         fresh.add(both.cast(schema_of(self.kind)))
         fresh.close()
-        writer.content = fresh.content
+        return fresh
 
 
 def _decimal(column: pa.ChunkedArray) -> bool:

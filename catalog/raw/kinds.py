@@ -73,6 +73,8 @@ class Kind:
         What must hold in every row.
     interval : bool
         Rows belong to an interval (``1m``) and start on its grid.
+    monthly : bool
+        A file holds a month of them, not a day: there are few enough.
     at_least_one : tuple of str
         Columns of which a file must have one.
     archive : str
@@ -89,6 +91,7 @@ class Kind:
     rules: tuple[tuple[str, str, str | int], ...] = ()
     rising: str | None = None
     interval: bool = False
+    monthly: bool = False
     archive: str = ""
     cadence: tuple[str, ...] = ("daily",)
     at_least_one: tuple[str, ...] = ()
@@ -109,6 +112,7 @@ def _price_klines(name: str, archive: str, rules: tuple[tuple[str, str, str | in
         bare={12: KLINE_COLUMNS, 5: KLINE_COLUMNS[:5]},
         rules=rules,
         interval=True,
+        monthly=True,
         archive=archive,
         cadence=("daily", "monthly"),
     )
@@ -180,6 +184,7 @@ _ALL = (
             ("count", ">=", 0),
         ),
         interval=True,
+        monthly=True,
         archive="klines",
         cadence=("daily", "monthly"),
     ),
@@ -286,6 +291,7 @@ _ALL = (
     ),
     Kind(
         name="metrics",
+        monthly=True,
         columns=(_TIME, *_OPEN_INTEREST, *_RATIOS),
         key=("time",),
         bare={8: ("time", "symbol", *(column.name for column in (*_OPEN_INTEREST, *_RATIOS)))},
@@ -295,6 +301,7 @@ _ALL = (
     ),
     Kind(
         name="open_interest",
+        monthly=True,
         columns=(_TIME, *_OPEN_INTEREST),
         key=("time",),
         bare={},
@@ -303,6 +310,7 @@ _ALL = (
     ),
     Kind(
         name="ratios",
+        monthly=True,
         columns=(_TIME, *_RATIOS),
         key=("time",),
         bare={},
@@ -311,6 +319,7 @@ _ALL = (
     ),
     Kind(
         name="funding",
+        monthly=True,
         columns=(
             Column("calc_time", "time", ("fundingtime", "timestamp", "date", "datetime", "time")),
             Column("funding_interval_hours", "integer", needed=False),

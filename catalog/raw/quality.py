@@ -1,11 +1,13 @@
 """
-What was found in a raw day, beside the day: ``<day>.quality.json``, staged and made visible together with it.
+What was found in a raw day, beside its file: ``<file>.quality.json``, staged and made visible together with it.
+
+Slow kinds are inspected a month at a time, so that a gap at midnight shows; each finding stands at the days it touches.
 
 A day whose findings are missing, or belong to other rows, is inspected again when they are asked for.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +15,16 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from catalog.instruments import interval_ns
 from catalog.quality.findings import DAY_NS, Finding, Severity, scores, worst
 from catalog.quality.kinds import CANDLES, TICKS, Columns, inspect_kind, usual_step
 from catalog.quality.rows import Context
-from catalog.raw import days as raw_days
 from catalog.raw.arrays import scalar, to_numpy
-from catalog.raw.days import Day
+from catalog.raw.change import QUALITY, Change
+from catalog.raw.day_files import Day, day_name, described, pieces, read
 from catalog.raw.kinds import KINDS
-from strategies.errors import DataError
 
-SUFFIX = ".quality.json"
-_PIECE = 200_000
 _NAN = scalar(float("nan"), pa.float64())
 
 
@@ -87,11 +85,9 @@ def inspect_columns(columns: Columns, context: Context, interval: str | None) ->
     return findings, scores(columns.time, step_of(columns, interval), findings)
 
 
-def inspect_file(
-    file: Path, *, kind: str, symbol: str, interval: str | None, source: str
-) -> tuple[list[Finding], float, int]:
+def inspect_day(day: Day, context: Context, kind: str, interval: str | None) -> tuple[list[Finding], float]:
     """
-    Return findings, score and rows of a day's file; trades, quotes and books are read in pieces that share a row.
+    Return findings and score of a day with a file of its own; trades, quotes and books are read in pieces.
 
     Raises
     ------
@@ -101,50 +97,70 @@ def inspect_file(
     """
     findings: list[Finding] = []
     whole: dict[tuple[str, str], list[Finding]] = defaultdict(list)
-    rows = pieces = 0
+    rows = count = 0
     spans: list[tuple[int, int]] = []
-    context = Context(symbol=symbol, interval=interval or kind, source=source)
-    for table in _pieces(file, kind):
+    for table in _overlapping(day, kind):
         columns = columns_of(kind, table)
         for finding in inspect_kind(columns, context):
             if finding.first is None and kind in TICKS:
                 whole[(finding.kind.value, finding.message.split(" is ")[0])].append(finding)
             else:
                 findings.append(finding)
-        rows += table.num_rows - bool(pieces)
-        pieces += 1
+        rows += table.num_rows - bool(count)
+        count += 1
         spans.append((int(columns.time.min()), int(columns.time.max())))
         step = step_of(columns, interval)
-    findings += [found[0] for found in whole.values() if len(found) == pieces]
+    findings += [found[0] for found in whole.values() if len(found) == count]
     if kind in TICKS:
         step = max(DAY_NS // max(rows, 1), 1)
     time = np.array([min(first for first, _ in spans), max(last for _, last in spans)]) if spans else np.empty(0, int)
     per_day = scores(time, step, findings) if spans else {}
-    return findings, round(sum(per_day.values()) / len(per_day), 2) if per_day else 0.0, rows
+    return findings, round(sum(per_day.values()) / len(per_day), 2) if per_day else 0.0
 
 
-def _pieces(file: Path, kind: str) -> Iterator[pa.Table]:
+def _overlapping(day: Day, kind: str) -> Iterator[pa.Table]:
+    """Yield the rows of a day: of ticks in pieces that share a row, so that nothing hides between two."""
     if kind not in TICKS:
-        yield raw_days.read(file)
+        yield read(day.path)
         return
     last: pa.Table | None = None
-    try:
-        with pq.ParquetFile(file) as parquet:
-            for batch in parquet.iter_batches(_PIECE):
-                table = pa.Table.from_batches([batch])
-                yield table if last is None else pa.concat_tables([last, table])
-                last = table.slice(table.num_rows - 1)
-    except (OSError, pa.ArrowInvalid) as e:
-        raise DataError(f"{file}: damaged: {e}; remove it and bring the day again") from None
+    for _, table in pieces([day]):
+        yield table if last is None else pa.concat_tables([last, table])
+        last = table.slice(table.num_rows - 1)
 
 
-def quality_of(file: Path, sha256: str, *, kind: str, symbol: str, interval: str | None, source: str) -> DayQuality:
-    """Return what is to be written beside a day."""
-    findings, score, rows = inspect_file(file, kind=kind, symbol=symbol, interval=interval, source=source)
+def inspect_file(file: Path, live: Path, *, kind: str, symbol: str, interval: str | None) -> dict[str, DayQuality]:
+    """
+    Return what there is to say of every day of a file, staged or live.
+
+    Raises
+    ------
+    DataError
+        Propagate: the file is damaged.
+
+    """
+    context = Context(symbol=symbol, interval=interval or kind, source=live.stem)
+    days = described(file)
+    if not KINDS[kind].monthly:
+        (day,) = days
+        findings, score = inspect_day(day, context, kind, interval)
+        return {live.stem: _told(day, score, findings)}
+    columns = columns_of(kind, read(file))
+    found, per_day = inspect_columns(columns, context, interval)
+    at: dict[str, list[Finding]] = defaultdict(list)
+    for finding in found:
+        first, last = (None if t is None else day_name(t // DAY_NS) for t in (finding.first, finding.last))
+        for day in days:
+            if first is None or last is None or first <= day.day <= last:
+                at[day.day].append(finding)
+    return {day.day: _told(day, per_day[day.day], at[day.day]) for day in days}
+
+
+def _told(day: Day, score: float, findings: Sequence[Finding]) -> DayQuality:
     found = worst(findings)
     return DayQuality(
-        sha256=sha256,
-        rows=rows,
+        sha256=day.sha256,
+        rows=day.rows,
         score=score,
         worst="" if found is None else found.value,
         findings=[finding.as_json() for finding in findings],
@@ -152,34 +168,41 @@ def quality_of(file: Path, sha256: str, *, kind: str, symbol: str, interval: str
 
 
 def beside(live: Path) -> Path:
-    """Return where the findings of a day lie."""
-    return live.with_name(f"{live.stem}{SUFFIX}")
+    """Return where the findings of a file lie."""
+    return live.with_name(f"{live.stem}{QUALITY}")
 
 
-def read(day: Day, *, kind: str, symbol: str, interval: str | None) -> DayQuality:
+def findings_of(day: Day, *, kind: str, symbol: str, interval: str | None) -> DayQuality:
     """Return the findings of a stored day: those beside it, or fresh ones when they are missing or of other rows."""
     try:
-        known = msgspec.json.decode(beside(day.path).read_bytes(), type=DayQuality)
-        if known.sha256 == day.sha256:
-            return known
-    except (OSError, msgspec.MsgspecError):
+        known = msgspec.json.decode(beside(day.path).read_bytes(), type=dict[str, DayQuality])
+        if known[day.day].sha256 == day.sha256:
+            return known[day.day]
+    except (OSError, KeyError, msgspec.MsgspecError):
         pass
-    return quality_of(day.path, day.sha256, kind=kind, symbol=symbol, interval=interval, source=day.day)
+    return inspect_file(day.path, day.path, kind=kind, symbol=symbol, interval=interval)[day.day]
 
 
-def stage(change: raw_days.Change, *, kind: str, symbol: str, interval: str | None) -> dict[str, DayQuality]:
-    """Inspect every staged day and stage its findings beside it; return them by day."""
-    result = {}
-    for live, file in list(change.staged.items()):
+def stage(change: Change, *, kind: str, symbol: str, interval: str | None) -> dict[str, DayQuality]:
+    """Inspect every staged file and stage its findings beside it; return those of the days that are new, by day."""
+    result: dict[str, DayQuality] = {}
+    for live in list(change.staged):
         if live.suffix != ".parquet" or live.relative_to(change.root).parts[0] != kind:
             continue  # what corrections replaced is no day
-        day = raw_days.describe(file)
-        found = quality_of(file, day.sha256, kind=kind, symbol=symbol, interval=interval, source=live.stem)
-        target = change.new_file().with_suffix(".json")
-        target.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
-        change.staged[beside(live)] = target
-        result[live.stem] = found
+        before = {day.day: day.sha256 for day in described(live)} if live.exists() else {}
+        found = stage_file(change, live, symbol=symbol, interval=interval)
+        result |= {day: one for day, one in found.items() if one.sha256 != before.get(day)}
     return result
+
+
+def stage_file(change: Change, live: Path, *, symbol: str, interval: str | None) -> dict[str, DayQuality]:
+    """Inspect what is staged for a file, stage the findings beside it, and return them by day."""
+    kind = live.relative_to(change.root).parts[0]
+    found = inspect_file(change.staged[live], live, kind=kind, symbol=symbol, interval=interval)
+    target = change.new_file().with_suffix(".json")
+    target.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+    change.staged[beside(live)] = target
+    return found
 
 
 def summary(found: dict[str, DayQuality], most: int = 8) -> list[str]:

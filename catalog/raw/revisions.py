@@ -1,5 +1,5 @@
 """
-What stood in the raw store before a row was corrected: ``<root>/revisions/<kind>/<symbol>[/<interval>]/<day>.parquet``.
+What stood in the raw store before a row was corrected: under ``<root>/revisions``, in files called like the corrected.
 
 A correction is not applied backwards: at an instant before it, the old row was what was known. Rows that were only
 completed (a bar saved before it closed) are no correction: nobody should ever have seen them.
@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from catalog.raw import days as raw_days
+from catalog.raw.change import Change
 from catalog.raw.csv_blocks import schema_of
-from catalog.raw.days import Change, DayWriter
+from catalog.raw.day_files import DAY_NS, DayWriter, day_name, read
 from catalog.raw.kinds import KINDS, Kind
 
 FOLDER = "revisions"
@@ -27,7 +28,7 @@ def keep(change: Change, kind: Kind, live: Path, olds: pa.Table, now_ns: int) ->
     rows = olds.append_column(REPLACED, pa.array(np.full(olds.num_rows, now_ns, dtype=np.int64))).cast(schema)
     writer = DayWriter(change.new_file(), schema)
     if before is not None:
-        writer.add(raw_days.read(before))
+        writer.add(read(before))
     writer.add(rows)
     writer.close()
     change.staged[file] = writer.file
@@ -44,6 +45,10 @@ def load(root: Path, kind: str, symbol: str, interval: str | None, start_ns: int
 
     """
     folder = root / FOLDER / raw_days.series_path(root, KINDS[kind], symbol, interval).relative_to(root)
-    first, last = (raw_days.day_name(at // raw_days.DAY_NS) for at in (start_ns, end_ns - 1))
-    found = [raw_days.read(file) for file in sorted(folder.glob("*.parquet")) if first <= file.stem <= last]
+    first, last = (day_name(at // DAY_NS) for at in (start_ns, end_ns - 1))
+
+    def touched(name: str) -> bool:
+        return first[: len(name)] <= name <= last[: len(name)]
+
+    found = [read(file) for file in sorted(folder.glob("*.parquet")) if touched(file.stem)]
     return pa.concat_tables(found) if found else None

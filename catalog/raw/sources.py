@@ -6,12 +6,14 @@ is repeated, or goes on after an interruption, passes over such files. The note 
 """
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
 
-from catalog.raw import days as raw_days
-from catalog.raw.days import Change
+from catalog.raw.change import Change
+from catalog.raw.day_files import period_of
+from catalog.raw.kinds import Kind
 
 FOLDER = "sources"
 
@@ -34,11 +36,13 @@ class Sources:
         The change under way; staged days count as stored.
     folder : Path
         Where the days of the series stand.
+    kind : Kind
+        What they are.
 
     """
 
-    def __init__(self, change: Change, folder: Path) -> None:
-        self._change, self._folder = change, folder
+    def __init__(self, change: Change, folder: Path, kind: Kind) -> None:
+        self._change, self._folder, self._kind = change, folder, kind
         self._live = (change.root / FOLDER / folder.relative_to(change.root)).with_suffix(".json")
         self._new: list[tuple[str, str, int, list[str]]] = []
         try:
@@ -57,9 +61,7 @@ class Sources:
 
         """
         known = self._known.get(digest)
-        if known is None or any(self._hash(day) != sha256 for day, sha256 in known.days.items()):
-            return None
-        return known
+        return known if known is not None and self._hashes(known.days) == known.days else None
 
     def add(self, digest: str, path: Path, rows: int, days: list[str]) -> None:
         """Note a file that was read without leaving a row out or declaring it right."""
@@ -70,14 +72,16 @@ class Sources:
         if not self._new:
             return
         for digest, name, rows, days in self._new:
-            self._known[digest] = Brought(name, rows, {day: self._hash(day) for day in days})
+            self._known[digest] = Brought(name, rows, self._hashes(days))
         target = self._change.new_file().with_suffix(".json")
         target.write_bytes(msgspec.json.format(msgspec.json.encode(self._known), indent=1) + b"\n")
         self._change.staged[self._live] = target
 
-    def _hash(self, day: str) -> str:
-        file = self._change.current(self._folder / f"{day}.parquet")
-        return "" if file is None else raw_days.describe(file).sha256
+    def _hashes(self, days: Collection[str]) -> dict[str, str]:
+        """Return the content hash of each of `days` as they are now, empty for one that is not there."""
+        periods = {period_of(self._kind, day) for day in days}
+        stored = [day for period in periods for day in self._change.stored(self._folder, self._kind, period)]
+        return dict.fromkeys(days, "") | {day.day: day.sha256 for day in stored if day.day in days}
 
 
 def digest_of(path: Path) -> str:

@@ -1,5 +1,5 @@
 """
-Checked rows into the raw store, streamed: blocks are checked, cut at midnight UTC and appended to their day.
+Checked rows into the raw store, streamed: blocks are checked, cut at midnight UTC and appended to their file.
 
 All files of a command or none: see :mod:`catalog.raw.days`. A day that is stored already is merged row by row by the
 kind's key; rows that contradict refuse the command unless the files are declared right.
@@ -22,9 +22,10 @@ from catalog.raw import days as raw_days
 from catalog.raw import ledger, quality
 from catalog.raw.arrays import to_numpy
 from catalog.raw.aside import Aside
+from catalog.raw.change import Change, changing
 from catalog.raw.csv_blocks import CsvBlocks, schema_of
+from catalog.raw.day_files import DAY_NS, DayWriter, MonthWriter, day_name, period_of, writer_of
 from catalog.raw.day_merge import DayMerge
-from catalog.raw.days import DAY_NS, Change, DayWriter
 from catalog.raw.kinds import KINDS, Kind
 from catalog.raw.row_blocks import RowBlocks
 from catalog.raw.row_rules import RowRules
@@ -131,8 +132,8 @@ def put(
     report = RawReport(kind, symbol, interval, str(root))
     progress = progress or Progress()
     progress.expect(sum(path.stat().st_size for path in paths if path.is_file()))
-    with raw_days.changing(root, wait_seconds) as change:
-        sources = Sources(change, raw_days.series_path(change.root, table, symbol, interval))
+    with changing(root, wait_seconds) as change:
+        sources = Sources(change, raw_days.series_path(change.root, table, symbol, interval), table)
         lines = []
         for path in paths:
             try:
@@ -164,7 +165,7 @@ def _bring(
     file = CsvBlocks(path, kind)
     file.refuse_shift(interval_ns(interval) if interval else 0)
     for careful in (False, True):
-        before = dict(change.staged)
+        before = change.state()
         aside = Aside(path, kind) if quarantine else None
         file.aside = aside
         part = _Part(
@@ -178,7 +179,7 @@ def _bring(
             break
         except pa.ArrowInvalid:
             part.abandon()
-            change.staged = before
+            change.back_to(before)
             if careful:
                 raise
         except BaseException:
@@ -186,7 +187,7 @@ def _bring(
             raise
     rows = report.rows[str(path)]
     if not (replace or quarantine):
-        sources.add(digest, path, rows, [raw_days.day_name(day) for day in sorted(part.seen)])
+        sources.add(digest, path, rows, sorted(part.seen))
     kept = aside.stage(change, symbol) if aside is not None else None
     if aside is None or kept is None:
         return ledger.line(*named, "stored", rows=rows, sha256=digest)
@@ -237,7 +238,7 @@ def put_rows(
     now = wall.time_ns() if now_ns is None else now_ns
     report = RawReport(kind, symbol, interval, str(root))
     rows = RowBlocks(source, table, columns)
-    with raw_days.changing(root, wait_seconds) as change:
+    with changing(root, wait_seconds) as change:
         part = _Part(rows, change, report, symbol, interval, now, replace=replace, completes=True)
         try:
             part.run(careful=True)
@@ -277,9 +278,10 @@ class _Part:
         self.merging = DayMerge(change, self.kind, file.path, now, replace, completes, aside)
         self.folder = raw_days.series_path(change.root, self.kind, symbol, interval)
         self.day: int | None = None
-        self.seen: set[int] = set()
+        self.period = ""
+        self.seen: set[str] = set()
         self.nulls = dict.fromkeys((c.name for c in self.kind.columns if not c.needed), 0)
-        self.writer: DayWriter | None = None
+        self.writer: DayWriter | MonthWriter | None = None
 
     def run(self, *, careful: bool) -> None:
         for block in self.file.blocks(careful=careful):
@@ -290,11 +292,7 @@ class _Part:
                 self.nulls[name] += block[name].null_count
             for day, part in self._cut(rows):
                 if day != self.day:
-                    self._close()
-                    if day in self.seen:
-                        raise self.file.fail(None, self.kind.columns[0].name, "days are mixed", "sort the rows by time")
-                    self.day, self.writer = day, DayWriter(self.change.new_file(), schema_of(self.kind))
-                    self.seen.add(day)
+                    self._begin(day)
                 if self.writer is not None:
                     self.writer.add(part)
         self._close()
@@ -305,6 +303,16 @@ class _Part:
         if self.writer is not None:
             self.writer.close()
             self.writer = None
+
+    def _begin(self, day: int) -> None:
+        self.day, name = day, day_name(day)
+        if name in self.seen:
+            raise self.file.fail(None, self.kind.columns[0].name, "days are mixed", "sort the rows by time")
+        self.seen.add(name)
+        period = period_of(self.kind, name)
+        if period != self.period:
+            self._close()
+            self.period, self.writer = period, writer_of(self.kind, self.change.new_file(), schema_of(self.kind))
 
     def _tell(self) -> None:
         path, notes, rules = self.file.path, self.report.warnings, self.rules
@@ -335,30 +343,25 @@ class _Part:
                 yield int(day[first]), rows.slice(first, last - first)
 
     def _close(self) -> None:
-        if self.writer is None or self.day is None:
+        if self.writer is None:
             return
-        digest, writer = self.writer.close(), self.writer
-        self.writer = None
-        name = raw_days.day_name(self.day)
-        live = self.folder / f"{name}.parquet"
-        old = self.change.current(live)
-        if old is None:
-            self.change.staged[live] = writer.file
-            self._note(self.report.written, name)
-            return
-        stored = raw_days.describe(old)
-        if stored.sha256 == digest:
+        writer, self.writer = self.writer, None
+        writer.close()
+        live = self.folder / f"{self.period}.parquet"
+        stored = self.change.stored(self.folder, self.kind, self.period)
+        before = {day.day: day.sha256 for day in stored}
+        brought = writer.digests(self.period)
+        if any(day not in brought or brought[day] != sha256 for day, sha256 in before.items()) and (
+            self.kind.key or not self.replace
+        ):
+            writer = self.merging.merge(stored, live, writer)
+        after = writer.digests(self.period)
+        if after == before:
             writer.file.unlink()
-            self._note(self.report.unchanged, name)
-            return
-        if not (self.replace and not self.kind.key):
-            self.merging.merge(old, live, writer)
-            if writer.content.hexdigest() == stored.sha256:
-                writer.file.unlink()
-                self._note(self.report.unchanged, name)
-                return
-        self.change.staged[live] = writer.file
-        self._note(self.report.written, name)
+        else:
+            self.change.stage(live, writer.file, self.kind)
+        for day in brought:
+            self._note(self.report.unchanged if after[day] == before.get(day) else self.report.written, day)
 
     def _note(self, where: list[str], name: str) -> None:
         if name not in self.report.written and name not in where:

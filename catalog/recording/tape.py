@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from catalog.raw import days as raw_days
-from catalog.raw.days import DAY_NS, Change, Day, DayWriter, describe
+from catalog.raw.change import Change, changing, recover
+from catalog.raw.day_files import DAY_NS, Day, DayWriter, day_name, described
 from catalog.raw.writer import put_rows
 from catalog.recording.rows import rows_of
 from catalog.recording.segments import Entry, Reading, closed, segments
@@ -45,10 +45,11 @@ class Merged:
 
 def days(root: Path, start_ns: int | None = None, end_ns: int | None = None) -> list[Day]:
     """Return the days of the tape that ``[start, end)`` of arrival touches, oldest first."""
-    raw_days.recover(root)
-    first = "" if start_ns is None else raw_days.day_name(start_ns // DAY_NS)
-    last = "~" if end_ns is None else raw_days.day_name((end_ns - 1) // DAY_NS)
-    return [describe(file) for file in sorted((root / FOLDER).glob("*.parquet")) if first <= file.stem <= last]
+    recover(root)
+    first = "" if start_ns is None else day_name(start_ns // DAY_NS)
+    last = "~" if end_ns is None else day_name((end_ns - 1) // DAY_NS)
+    files = sorted((root / FOLDER).glob("*.parquet"))
+    return [day for file in files if first <= file.stem <= last for day in described(file)]
 
 
 def entries(root: Path, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[Entry]:
@@ -121,12 +122,12 @@ def merge(root: Path, raw_root: Path | None, *, wait_seconds: float = 60.0) -> M
     done = Merged()
     files = closed(root)
     if not files:
-        raw_days.recover(root)
+        recover(root)
         return done
     by_day: dict[int, list[Path]] = {}
     for file in files:
         by_day.setdefault(int(file.name.partition("-")[0]) // DAY_NS, []).append(file)
-    with raw_days.changing(root, wait_seconds) as change:
+    with changing(root, wait_seconds) as change:
         for day, found in sorted(by_day.items()):
             _take_day(change, day, found, done)
         change.commit()
@@ -152,7 +153,7 @@ def merge(root: Path, raw_root: Path | None, *, wait_seconds: float = 60.0) -> M
 
 
 def _take_day(change: Change, day: int, files: list[Path], done: Merged) -> None:
-    name = raw_days.day_name(day)
+    name = day_name(day)
     live = change.root / FOLDER / f"{name}.parquet"
     old = live if live.exists() else None
     newest = _last_sequence(old) if old is not None else 0

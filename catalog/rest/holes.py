@@ -1,13 +1,12 @@
 """What the raw store does not have: time ranges of series on a grid, identifier ranges of trades."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from catalog.raw import days as raw_days
-from catalog.raw.days import DAY_NS
+from catalog.raw.day_files import DAY_NS, Day
 from catalog.raw.kinds import KINDS
 
 type Range = tuple[int, int]
@@ -25,12 +24,12 @@ def grid_holes(
     if first >= end:
         return []
     have = [np.array([first - step_ns, end], dtype=np.int64)]
-    for day, path, rows in _stored(root, kind, symbol, interval, first, end):
-        midnight = day * DAY_NS
-        if rows == DAY_NS // step_ns and first <= midnight and midnight + DAY_NS <= end:
+    for day in raw_days.days(root, kind, symbol, interval, first, end):
+        midnight = int(np.datetime64(day.day, "D").astype(np.int64)) * DAY_NS
+        if day.rows == DAY_NS // step_ns and first <= midnight and midnight + DAY_NS <= end:
             have.append(np.arange(midnight, midnight + DAY_NS, step_ns, dtype=np.int64))
         else:
-            time = _column(path, KINDS[kind].columns[0].name)
+            time = _column(day, KINDS[kind].columns[0].name)
             have.append(time[(time >= first) & (time < end)])
     times = np.unique(np.concatenate(have))
     edges = np.flatnonzero(np.diff(times) > step_ns)
@@ -48,8 +47,8 @@ def id_holes(root: Path, kind: str, symbol: str, start_ns: int, end_ns: int) -> 
         raise ValueError(f"{kind} has no identifier")
     found: list[Range] = []
     first = last = None
-    for _, path, _ in _stored(root, kind, symbol, None, start_ns, end_ns):
-        ids, times = _column(path, table.rising), _column(path, table.columns[0].name)
+    for day in raw_days.days(root, kind, symbol, None, start_ns, end_ns):
+        ids, times = _column(day, table.rising), _column(day, table.columns[0].name)
         ids = ids[(times >= start_ns) & (times < end_ns)]
         if not len(ids):
             continue
@@ -62,13 +61,7 @@ def id_holes(root: Path, kind: str, symbol: str, start_ns: int, end_ns: int) -> 
     return found, None if first is None or last is None else (first, last)
 
 
-def _stored(
-    root: Path, kind: str, symbol: str, interval: str | None, start_ns: int, end_ns: int
-) -> Iterator[tuple[int, Path, int]]:
-    for day in raw_days.days(root, kind, symbol, interval, start_ns, end_ns):
-        yield int(np.datetime64(day.day, "D").astype(np.int64)), day.path, day.rows
-
-
-def _column(path: Path, name: str) -> np.ndarray:
-    with pq.ParquetFile(path) as parquet:
-        return np.asarray(parquet.read([name])[name].to_numpy(), dtype=np.int64)
+def _column(day: Day, name: str) -> np.ndarray:
+    with pq.ParquetFile(day.path) as parquet:
+        column = parquet.read([name])[name].slice(day.first, day.rows)
+    return np.asarray(column.to_numpy(), dtype=np.int64)

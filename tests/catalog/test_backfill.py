@@ -8,11 +8,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from catalog import backfill
-from catalog.raw import days as raw_days
+from catalog.raw.change import changing
+from catalog.raw.day_files import tables, writer_of
 from catalog.raw.days import dataset_hash, days, load, verify
+from catalog.raw.kinds import KINDS
 from catalog.raw.writer import put_rows
 from catalog.rest import exchange_info
 from catalog.rest.client import PublicRest
@@ -99,15 +102,19 @@ def test_holes_of_any_place_are_found_and_only_they_are_fetched(venue: VenueThre
     fill(venue, tmp_path, "klines", "agg_trades")
     whole = everything(tmp_path)
     for kind, interval in (("klines", "5m"), ("agg_trades", None)):
-        found = days(tmp_path, kind, "XRPUSDT", interval)
-        found[2].path.unlink()  # a whole day
-        table = raw_days.read(found[3].path)  # and the middle of another
-        with raw_days.changing(tmp_path) as change:
-            writer = raw_days.DayWriter(change.new_file(), table.schema)
-            writer.add(table.slice(0, 100))
-            writer.add(table.slice(130))
+        rows = list(tables(days(tmp_path, kind, "XRPUSDT", interval)))
+        gone, _ = rows.pop(2)  # a whole day
+        day, table = rows[2]  # and the middle of another
+        rows[2] = (day, pa.concat_tables([table.slice(0, 100), table.slice(130)]))
+        if not KINDS[kind].monthly:
+            gone.path.unlink()
+            rows = rows[2:3]
+        with changing(tmp_path) as change:
+            writer = writer_of(KINDS[kind], change.new_file(), table.schema)
+            for _, part in rows:
+                writer.add(part)
             writer.close()
-            change.staged[found[3].path] = writer.file
+            change.stage(day.path, writer.file, KINDS[kind])
             change.commit()
     assert everything(tmp_path) != whole
     asked = venue.asked("/fapi/v1/klines")

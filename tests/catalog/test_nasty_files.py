@@ -173,32 +173,3 @@ def test_the_ledger_tells_what_became_of_every_file(tmp_path: Path, capsys: pyte
     assert "bad.csv:4: close: 'nan' is not a finite number" in told[0]["reason"]
     assert raw(["ledger", "--root", str(root)]) == 0
     assert "5 files" in capsys.readouterr().out
-
-
-def test_a_store_with_hashes_of_the_former_form_is_told_and_renewed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root, path = tmp_path / "store", tmp_path / NAME
-    path.write_bytes(text(table()))
-    shared = ["klines", "--symbol", "XRPUSDT", "--interval", "1m", "--root", str(root)]
-    assert raw(["put", *shared, "--from", str(path)]) == 0
-    (day,) = raw_days.days(root, "klines", "XRPUSDT", "1m")
-    former = raw_days.former_hash(day.path)
-    assert former != day.sha256
-    whole = raw_days.read(day.path)
-    with monkeypatch.context() as patched:
-        patched.setattr(raw_days.ContentHash, "hexdigest", lambda _: former)
-        writer = raw_days.DayWriter(day.path, whole.schema.remove_metadata())
-        writer.add(whole)
-        writer.close()
-    with pytest.raises(DataError, match=r"form of before 2026-11-25: run `python -m catalog\.raw rehash`"):
-        raw(["verify", *shared])
-    assert raw(["rehash", "--root", str(root)]) == 0
-    assert raw(["verify", *shared]) == 0
-    assert raw_days.days(root, "klines", "XRPUSDT", "1m")[0].sha256 == day.sha256
-    writer = raw_days.DayWriter(day.path, whole.schema.remove_metadata())
-    writer.content.rows += 1
-    writer.add(whole)
-    writer.close()
-    with pytest.raises(DataError, match="1 days have other rows than were stored"):
-        raw(["rehash", "--root", str(root)])

@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from catalog.raw import days as raw_days
 from catalog.raw import quality
 from catalog.raw.__main__ import main
+from catalog.raw.change import changing
 from catalog.raw.csv_blocks import CsvBlocks, schema_of
-from catalog.raw.days import DAY_NS, dataset_hash, days, load, verify
+from catalog.raw.day_files import DAY_NS, HASH
+from catalog.raw.days import dataset_hash, days, load, verify
 from catalog.raw.kinds import KINDS, Kind
 from catalog.raw.writer import put
 from strategies.errors import DataError
@@ -348,16 +349,16 @@ def test_findings_lie_beside_the_day_and_follow_its_rows(tmp_path: Path, capsys:
     assert main(["put", "agg_trades", "--symbol", "XRPUSDT", "--from", str(path), "--root", str(root)]) == 0
     assert "quality of 2025-03-05: score" in capsys.readouterr().out
     (day,) = days(root, "agg_trades", "XRPUSDT")
-    found = json.loads(quality.beside(day.path).read_text())
+    found = json.loads(quality.beside(day.path).read_text())["2025-03-05"]
     assert (found["sha256"], found["rows"], found["worst"]) == (day.sha256, 350, "warning")
     (hole,) = [f for f in found["findings"] if f["kind"] == "gap" and f["severity"] == "warning"]
     assert "50 rows missing after id" in hole["message"]
     bring(root, write(tmp_path / "b.csv", lines[140:210]))
     (day,) = days(root, "agg_trades", "XRPUSDT")
-    known = quality.read(day, kind="agg_trades", symbol="XRPUSDT", interval=None)
+    known = quality.findings_of(day, kind="agg_trades", symbol="XRPUSDT", interval=None)
     assert (known.rows, known.worst, known.score) == (400, "", 100.0)
     quality.beside(day.path).unlink()
-    assert quality.read(day, kind="agg_trades", symbol="XRPUSDT", interval=None) == known
+    assert quality.findings_of(day, kind="agg_trades", symbol="XRPUSDT", interval=None) == known
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -452,9 +453,9 @@ def test_a_changed_stored_row_is_found(tmp_path: Path, capsys: pytest.CaptureFix
     ids = table["agg_trade_id"].to_pylist()
     ids[7] += 1
     broken = table.set_column(1, table.schema.field(1), pa.array(ids))
-    pq.write_table(broken.replace_schema_metadata({raw_days.HASH: day.sha256.encode()}), day.path)
+    pq.write_table(broken.replace_schema_metadata({HASH: day.sha256.encode()}), day.path)
     arguments = ["verify", "agg_trades", "--symbol", "XRPUSDT", "--root", str(root), "--json"]
-    with pytest.raises(DataError, match="its rows are not those that were stored"):
+    with pytest.raises(DataError, match="the rows of 2025-03-05 are not those that were stored"):
         main(arguments)
     assert json.loads(capsys.readouterr().out)["damaged"]
 
@@ -526,7 +527,7 @@ def test_a_noted_change_is_finished_by_the_next_reader(tmp_path: Path) -> None:
 
 def test_a_second_writer_says_so(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", trade_lines(5))
-    with raw_days.changing(tmp_path / "raw"), pytest.raises(DataError, match="another process has been writing"):
+    with changing(tmp_path / "raw"), pytest.raises(DataError, match="another process has been writing"):
         put([path], root=tmp_path / "raw", kind="agg_trades", symbol="XRPUSDT", wait_seconds=0.1)
 
 
