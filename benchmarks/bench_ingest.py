@@ -3,8 +3,9 @@ Speed and memory of the catalog, as ratios measured in one run: ``python benchma
 
 One core (the process is pinned). Every figure is the best of the repeats, ours and the yardstick taken in turn:
 
-* ``ingest``  zipped CSV to verified parquet in the catalog, against ``pyarrow.csv`` reading the same file on one
-  thread (unzipping counts on both sides; the second yardstick is handed the unzipped bytes);
+* ``ingest``  zipped CSV to verified parquet, against ``pyarrow.csv`` reading the same file on one thread (unzipping
+  counts on both sides; the second yardstick is handed the unzipped bytes): into the raw store, into a catalog alone,
+  and into the raw store and the catalog made of it, which is what ``catalog.ingest`` does;
 * ``query``   one month of one symbol's 1m bars out of a year, as float64 arrays, against a bare ``pyarrow`` read of the
   same rows and columns;
 * ``trades``  a million aggTrades into the raw store, then a month of them in a process of its own: rows per second
@@ -17,6 +18,7 @@ Ingestion and the raw store inspect what they take (`catalog.quality`); the figu
 import argparse
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,6 +39,7 @@ from catalog.csv_files import KLINE_COLUMNS
 from catalog.instruments import bar_type_text
 from catalog.raw.writer import put
 from catalog.reader import load_bars
+from catalog.through_raw import bring
 from catalog.writer import ingest_klines
 
 START_MS = 1_704_067_200_000  # 2024-01-01
@@ -117,22 +120,33 @@ def ingest(folder: Path, rows: int, repeats: int) -> Path:
     runs = iter(range(1_000_000))
     serial = csv.ReadOptions(use_threads=False)
 
-    def ours() -> None:
-        catalog = folder / f"catalog{rows}-{next(runs)}"
-        ingest_klines([path], catalog=catalog, symbol="XRPUSDT", interval="1m")
+    shared = {"symbol": "XRPUSDT", "interval": "1m"}
+
+    def raw() -> None:
+        put([path], root=folder / f"raw{rows}-{next(runs)}", kind="klines", **shared)
+
+    def both() -> None:
+        run = next(runs)
+        bring([path], root=folder / f"raw{rows}-{run}", catalog=folder / f"through{rows}-{run}", **shared)
+
+    def alone() -> None:
+        ingest_klines([path], catalog=folder / f"catalog{rows}", **shared)
+        shutil.rmtree(folder / f"catalog{rows}")
 
     def theirs() -> None:
         with zipfile.ZipFile(path) as archive:
             csv.read_csv(pa.BufferReader(archive.read(archive.namelist()[0])), read_options=serial)
 
-    took, zip_read, bare = best(
-        repeats, ours, theirs, lambda: csv.read_csv(pa.BufferReader(content), read_options=serial)
+    *took, zip_read, bare = best(
+        repeats, raw, alone, both, theirs, lambda: csv.read_csv(pa.BufferReader(content), read_options=serial)
     )
-    print(
-        f"ingest {rows:9,} bars {rows / took:12,.0f} rows/s  {took / zip_read:5.2f} x pyarrow.csv of the zip  "
-        f"{took / bare:5.2f} x pyarrow.csv of the unzipped bytes"
-    )
-    return folder / f"catalog{rows}-{next(runs) - 1}"
+    for name, seconds in zip(("raw store", "catalog alone", "raw store and catalog"), took, strict=True):
+        print(
+            f"ingest {rows:7,} bars {rows / seconds:12,.0f} rows/s  {seconds / zip_read:5.2f} x pyarrow.csv of the zip, "
+            f"{seconds / bare:5.2f} x of the unzipped bytes: {name}"
+        )
+    ingest_klines([path], catalog=folder / f"catalog{rows}", **shared)
+    return folder / f"catalog{rows}"
 
 
 def query(catalog: Path, repeats: int) -> None:

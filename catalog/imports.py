@@ -34,9 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--drop-last", action="store_true", help="leave the last row out: it may have been open")
     parser.add_argument("--replace", action="store_true", help="the files win over stored rows that differ")
     parser.add_argument("--catalog", type=Path, default=DEFAULT_CATALOG, help="catalog directory (%(default)s)")
-    parser.add_argument(
-        "--raw", type=Path, help="raw store to write first (default: `raw` beside the catalog when it is there)"
-    )
+    parser.add_argument("--raw", type=Path, help="raw store to write first (default: the one beside the catalog)")
     parser.add_argument("--cache-only", action="store_true", help="write the catalog alone")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     return parser

@@ -44,9 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--symbol", required=True, help="venue symbol, for example XRPUSDT")
         command.add_argument("--instruments", type=Path, help="file with the instrument's figures")
         command.add_argument("--replace", action="store_true", help="the files win over stored rows that differ")
-        command.add_argument(
-            "--raw", type=Path, help="raw store to write first (default: `raw` beside the catalog when it is there)"
-        )
+        command.add_argument("--raw", type=Path, help="raw store to write first (default: the one beside the catalog)")
         command.add_argument("--cache-only", action="store_true", help="write the catalog alone")
         if name == "klines":
             command.add_argument("--interval", required=True, help="for example 15m")

@@ -23,9 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--catalog", type=Path, default=Path("var/catalog"), help="catalog directory (%(default)s)")
     parser.add_argument("--symbol", required=True, help="venue symbol, for example XRPUSDT")
-    parser.add_argument(
-        "--raw", type=Path, help="raw store to write first (default: `raw` beside the catalog when it is there)"
-    )
+    parser.add_argument("--raw", type=Path, help="raw store to write first (default: the one beside the catalog)")
     parser.add_argument("--cache-only", action="store_true", help="write the catalog alone")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--interval", required=True, help="the series to repair, for example 15m")

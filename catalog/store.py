@@ -39,9 +39,14 @@ _POLL_SECONDS = 0.05
 
 
 def raw_beside(catalog: Path) -> Path | None:
-    """Return the raw store beside the catalog (``var/raw`` beside ``var/catalog``), None when there is none."""
-    beside = catalog.with_name("raw")
-    return beside if beside != catalog and beside.is_dir() else None
+    """Return the raw store beside the catalog, None when there is none."""
+    beside = raw_name(catalog)
+    return beside if beside.is_dir() else None
+
+
+def raw_name(catalog: Path) -> Path:
+    """Return where the raw store of a catalog lies: ``var/raw`` for ``var/catalog``, ``X-raw`` for any other ``X``."""
+    return catalog.with_name("raw" if catalog.name == "catalog" else f"{catalog.resolve().name}-raw")
 
 
 def series_path(catalog: Path, kind: str, identifier: str) -> Path:

@@ -27,7 +27,10 @@ from strategies.errors import DataError
 
 def root_of(catalog: Path, given: Path | None, *, cache_only: bool) -> Path | None:
     """
-    Return the raw store a command writes through: the one given, else the one beside the catalog; None when none is.
+    Return the raw store a command writes through: the one given, else the one beside the catalog; None for no store.
+
+    Beside a catalog that holds rows and has no store, none is made: what such rows are worth only a person knows (they
+    may be generated), and a store would take them over as the truth.
 
     Raises
     ------
@@ -39,7 +42,10 @@ def root_of(catalog: Path, given: Path | None, *, cache_only: bool) -> Path | No
         if given is not None:
             raise DataError("--raw and --cache-only exclude each other: give one")
         return None
-    return store.raw_beside(catalog) if given is None else given
+    if given is not None:
+        return given
+    beside = store.raw_beside(catalog)
+    return store.raw_name(catalog) if beside is None and not (catalog / "data").exists() else beside
 
 
 def bring(

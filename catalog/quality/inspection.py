@@ -18,7 +18,7 @@ from catalog.quality.row_checks import (
     check_times,
     price_columns,
 )
-from catalog.quality.rows import BarColumns, Context, Rows
+from catalog.quality.rows import BarColumns, Context, Rows, distances, distinct
 
 _HOUR_NS = 3_600_000_000_000
 _RATE_LIMIT = 0.05
@@ -106,7 +106,7 @@ def inspect_funding(time: Int64s, rate: Floats, where: Where, *, now_ns: int | N
     if not len(time):
         return [where.whole(Kind.UNREADABLE, Severity.ERROR, 0, "no rows", "check that the download completed")]
     settled = (time + _HOUR_NS // 2) // _HOUR_NS * _HOUR_NS
-    usual = int(np.median(np.diff(np.unique(settled)))) if len(np.unique(settled)) > 1 else 8 * _HOUR_NS
+    usual = int(np.median(np.diff(distinct(settled)))) if len(distinct(settled)) > 1 else 8 * _HOUR_NS
     findings = _jitter(time, settled, where)
     findings += check_duplicates(settled, rate[:, None], where)[0]
     findings += check_columns({"last_funding_rate": rate}, where)
@@ -149,7 +149,7 @@ def inspect_values(
     findings, conflict = check_duplicates(time, matrix, where)
     findings += check_columns(columns, where)
     if step is None:
-        jumps, counts = np.unique(np.diff(np.unique(time)), return_counts=True)
+        jumps, counts = distances(time)
         step = int(jumps[np.argmax(counts)]) if len(jumps) else DAY_NS
     backwards = np.concatenate([[False], np.diff(time) < 0])
     text = "earlier than the row before"
@@ -198,7 +198,7 @@ def _jitter(time: Int64s, grid: Int64s, where: Where) -> list[Finding]:
 
 def series_gaps(time: Int64s, step: int, where: Where) -> list[Finding]:
     """Return the holes of a series whose rows are usually `step` ns apart."""
-    ordered = np.unique(time)
+    ordered = distinct(time)
     jump = np.diff(ordered)
     at = np.flatnonzero(jump > 1.5 * step)
     remedy = "fetch the missing range"

@@ -16,7 +16,7 @@ from catalog.quality.findings import DAY_NS, Finding, Floats, Int64s, Kind, Mask
 from catalog.quality.inspection import inspect, inspect_funding, inspect_values
 from catalog.quality.market_checks import check_status, long_runs
 from catalog.quality.row_checks import EARLIEST_NS, LATEST_NS, check_clock, check_columns, check_duplicates, check_times
-from catalog.quality.rows import Context, Rows, local_scale
+from catalog.quality.rows import Context, Rows, distances, distinct, local_scale
 from catalog.raw.kinds import KINDS
 from catalog.raw.kinds import Kind as RawKind
 
@@ -108,9 +108,9 @@ def inspect_kind(columns: Columns, context: Context) -> list[Finding]:
 def usual_step(columns: Columns) -> int:
     """Return the usual distance of rows in ns, by which scores count what a day should have."""
     if columns.kind in TICKS:
-        days = np.unique(columns.time // DAY_NS)
+        days = distinct(columns.time // DAY_NS)
         return max(DAY_NS * len(days) // max(len(columns.time), 1), 1)
-    steps = np.diff(np.unique(columns.time))
+    steps = np.diff(distinct(columns.time))
     return int(np.median(steps)) if len(steps) else DAY_NS
 
 
@@ -161,7 +161,7 @@ def _premiums(columns: Columns, context: Context) -> list[Finding]:
 
 def _figures(columns: Columns, where: Where) -> list[Finding]:
     time, values = columns.time, dict(columns.values)
-    steps, counts = np.unique(np.diff(np.unique(time)), return_counts=True)
+    steps, counts = distances(time)
     step = int(steps[np.argmax(counts)]) if len(steps) else DAY_NS
     if step % _MINUTE_NS and len(time) > 2:
         step = max(round(step / _MINUTE_NS), 1) * _MINUTE_NS

@@ -3,7 +3,7 @@
 import numpy as np
 
 from catalog.quality.findings import DAY_NS, Finding, Floats, Int64s, Kind, Mask, Severity, Where, iso
-from catalog.quality.rows import PRICES, Rows
+from catalog.quality.rows import PRICES, Rows, distances, distinct
 
 EARLIEST_NS, LATEST_NS = 1_199_145_600_000_000_000, 4_102_444_800_000_000_000
 UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
@@ -64,7 +64,7 @@ def check_times(time: Int64s, step: int, where: Where, *, now_ns: int | None = N
         remedy = "the unit is wrong: give the right one (s, ms, us, ns)"
         return [where.whole(Kind.WRONG_UNIT, Severity.ERROR, int(absurd.sum()), text, remedy)]
     findings = _grid(time, step, where)
-    steps, counts = np.unique(np.diff(np.unique(time)), return_counts=True)
+    steps, counts = distances(time)
     if len(time) > 2 and step not in steps and steps[np.argmax(counts)] > step:
         text = f"no two rows are {where.interval} apart, most are {steps[np.argmax(counts)] / 60_000_000_000:g} minutes"
         span = (int(time.min()), int(time.max()), len(time))
@@ -111,7 +111,7 @@ def _grid(time: Int64s, step: int, where: Where) -> list[Finding]:
 
 
 def _gaps(time: Int64s, step: int, where: Where) -> list[Finding]:
-    ordered = time if (np.diff(time) > 0).all() else np.unique(time)
+    ordered = distinct(time)
     jump = np.diff(ordered)
     at = np.flatnonzero(jump >= 2 * step - min(_JITTER_NS, step // 4))
     missing = np.rint(jump[at] / step).astype(np.int64) - 1

@@ -152,6 +152,19 @@ class Context:
         return Where(self.symbol, self.interval, self.source)
 
 
+def distinct(time: Int64s) -> Int64s:
+    """Return times ascending and once each; those of most series are so already, which is seen sooner than sorted."""
+    return time if (np.diff(time) > 0).all() else np.unique(time)
+
+
+def distances(time: Int64s) -> tuple[Int64s, Int64s]:
+    """Return how far neighbouring times are apart, ascending, and how often each distance is there."""
+    jumps = np.diff(distinct(time))
+    if len(jumps) and (jumps == jumps[0]).all():
+        return jumps[:1], np.array([len(jumps)])
+    return np.unique(jumps, return_counts=True)
+
+
 def common(left: Int64s, right: Int64s) -> tuple[Int64s, Int64s]:
     """Return the indices of equal times in two strictly increasing columns."""
     _, a, b = np.intersect1d(left, right, assume_unique=True, return_indices=True)

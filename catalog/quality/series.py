@@ -15,7 +15,7 @@ from catalog.quality.inspection import inspect, inspect_funding
 from catalog.quality.kinds import CANDLES, inspect_kind, usual_step
 from catalog.quality.recordings import inspect_book_updates, inspect_messages
 from catalog.quality.report import SeriesReport
-from catalog.quality.rows import BarColumns, Context, Reference, Rows
+from catalog.quality.rows import BarColumns, Context, Reference, Rows, distances
 from catalog.reader import BarArrays, load_bars, load_funding
 from strategies.errors import DataError
 
@@ -175,7 +175,7 @@ def _verify_raw(raw: RawFile, references: tuple[Reference, ...], peers: Mapping[
 
 def _interval_from(rows: Rows) -> str:
     time = rows.open_time
-    steps, counts = np.unique(np.diff(np.unique(time)), return_counts=True)
+    steps, counts = distances(time)
     usual = int(steps[np.argmax(counts)]) if len(steps) else 0
     if not usual and rows.close_time is not None:
         usual = int(rows.close_time[0] - time[0]) + 1_000_000

@@ -14,11 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from catalog.raw.day_files import Day, described
+import pyarrow as pa
+
+from catalog.raw.day_files import Day, DayWriter, MonthWriter, described, read
 from catalog.raw.kinds import Kind
 from catalog.store import flocked, write_json
 from strategies.errors import DataError
 
+_KEPT_BYTES = 64 << 20
+"""So much of what was written is still known when it is inspected; the rest is read again."""
 _STAGING, _LOCK, _INTENT = ".staging", ".lock", "intent.json"
 QUALITY = ".quality.json"
 """Ending of the file with the findings, beside the rows."""
@@ -41,6 +45,7 @@ class Change:
         self.root = root
         self.staged: dict[Path, Path] = {}
         self.leaving: set[Path] = set()
+        self._rows: dict[Path, pa.Table] = {}
         self._count = 0
 
     def new_file(self) -> Path:
@@ -70,12 +75,21 @@ class Change:
         found += [described(f)[0] for f in by_day(folder, period) if f not in self.leaving]
         return sorted({day.day: day for day in reversed(found)}.values(), key=lambda day: day.day)
 
-    def stage(self, live: Path, file: Path, kind: Kind) -> None:
-        """Have `file` take the place of `live`; of a month, the files of its days that an older version left go."""
-        self.staged[live] = file
+    def stage(self, live: Path, writer: DayWriter | MonthWriter, kind: Kind) -> None:
+        """Have what was written take the place of `live`; of a month, the files that an older version left go."""
+        self.staged[live] = writer.file
+        if isinstance(writer, MonthWriter) and writer.rows is not None:
+            self._rows.pop(live, None)
+            if sum(rows.nbytes for rows in self._rows.values()) < _KEPT_BYTES:
+                self._rows[live] = writer.rows
         if kind.monthly:
             for day in by_day(live.parent, live.stem):
                 self.leaving |= {day, day.with_name(f"{day.stem}{QUALITY}")}
+
+    def rows(self, live: Path) -> pa.Table:
+        """Return what is staged for a file."""
+        known = self._rows.get(live)
+        return read(self.staged[live]) if known is None else known
 
     def state(self) -> tuple[dict[Path, Path], set[Path]]:
         """Return what is staged so far, for :meth:`back_to`."""
@@ -84,6 +98,7 @@ class Change:
     def back_to(self, state: tuple[dict[Path, Path], set[Path]]) -> None:
         """Forget what was staged since."""
         self.staged, self.leaving = dict(state[0]), set(state[1])
+        self._rows.clear()
 
     def commit(self) -> None:
         """Make everything staged visible."""

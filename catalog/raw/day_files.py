@@ -164,13 +164,20 @@ class ContentHash:
         """Add rows."""
         self.rows += table.num_rows
         for field, column in zip(table.schema, table.columns, strict=True):
-            digest = self._columns.setdefault(field.name, hashlib.sha256(str(field.type).encode()))
-            # Apart from the values: one after the other in one hash, they would show where the blocks end.
-            valid = self._columns.setdefault(f"{field.name}?", hashlib.sha256()) if field.nullable else None
             for chunk in column.chunks:
-                if valid is not None:
-                    valid.update(to_numpy(chunk.is_valid()).tobytes())
-                digest.update(_values(chunk))
+                self.add(field, _values(chunk), to_numpy(chunk.is_valid()).tobytes() if field.nullable else None)
+            if not column.num_chunks:
+                self.add(field, b"", b"")
+
+    def add(self, field: pa.Field, values: bytes | memoryview, valid: bytes | memoryview | None) -> None:
+        """Add values of one column, and of one that may be empty, which of them are there; rows are not counted."""
+        digest = self._columns.get(field.name)
+        if digest is None:
+            digest = self._columns[field.name] = hashlib.sha256(str(field.type).encode())
+        digest.update(values)
+        if field.nullable:
+            # Apart from the values: one after the other in one hash, they would show where the blocks end.
+            self._columns.setdefault(f"{field.name}?", hashlib.sha256()).update(valid or b"")
 
     def hexdigest(self) -> str:
         """Return the hash of everything so far."""
@@ -215,36 +222,63 @@ class DayWriter:
 
 
 class MonthWriter:
-    """One month being written: rows ascending in time, kept until the end as a month of a slow kind is small."""
+    """
+    One month being written: rows ascending in time, kept until the end as a month of a slow kind is small.
+
+    Attributes
+    ----------
+    rows : pa.Table or None
+        What was written, once the file is complete.
+
+    """
 
     def __init__(self, file: Path, schema: pa.Schema) -> None:
         self.file = file
+        self.rows: pa.Table | None = None
         self._contents: dict[str, ContentHash] = {}
-        self._rows: list[pa.Table] = []
+        self._parts: list[pa.Table] = []
         self._writer = _parquet_writer(file, schema)
 
     def add(self, table: pa.Table) -> None:
         """Append rows."""
-        days = to_numpy(table.column(0)) // DAY_NS
-        edges = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(days)]
-        for first, last in itertools.pairwise(edges):
-            if last > first:
-                content = self._contents.setdefault(day_name(int(days[first])), ContentHash())
-                content.update(table.slice(first, last - first))
-        self._rows.append(table)
+        self._parts.append(table)
 
     def close(self) -> None:
         """Complete the file."""
-        if self._rows:
-            self._writer.write_table(pa.concat_tables(self._rows), row_group_size=_ROWS_PER_GROUP)
+        if self._parts:
+            self.rows = pa.concat_tables(self._parts).combine_chunks()
+            self._contents = _hashed_by_day(self.rows)
+            self._writer.write_table(self.rows, row_group_size=_ROWS_PER_GROUP)
         told = [[day, content.rows, content.hexdigest()] for day, content in self._contents.items()]
         self._writer.add_key_value_metadata({DAYS.decode(): json.dumps(told)})
         self._writer.close()
-        self._rows.clear()
+        self._parts.clear()
 
     def digests(self, period: str) -> dict[str, str]:  # noqa: ARG002 - the days name themselves
         """Return the content hash of every day."""
         return {day: content.hexdigest() for day, content in self._contents.items()}
+
+
+def _hashed_by_day(table: pa.Table) -> dict[str, ContentHash]:
+    """Return the content hash of every day of rows ascending in time; the table has one chunk a column."""
+    days = to_numpy(table.column(0)) // DAY_NS
+    edges = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(days)]
+    spans = [(first, last) for first, last in itertools.pairwise(edges) if last > first]
+    contents = [ContentHash() for _ in spans]
+    for content, (first, last) in zip(contents, spans, strict=True):
+        content.rows = last - first
+    for field, column in zip(table.schema, table.columns, strict=True):
+        chunk = column.chunk(0)
+        if pa.types.is_string(field.type):
+            parts = [_values(chunk.slice(first, last - first)) for first, last in spans]
+        else:
+            whole = memoryview(_values(chunk)).cast("B")
+            width = len(whole) // len(chunk)
+            parts = [whole[first * width : last * width] for first, last in spans]
+        valid = memoryview(to_numpy(chunk.is_valid()).tobytes()) if field.nullable else None
+        for content, part, (first, last) in zip(contents, parts, spans, strict=True):
+            content.add(field, part, None if valid is None else valid[first:last])
+    return {day_name(int(days[first])): content for content, (first, _) in zip(contents, spans, strict=True)}
 
 
 def writer_of(kind: Kind, file: Path, schema: pa.Schema) -> DayWriter | MonthWriter:

@@ -7,7 +7,7 @@ A day whose findings are missing, or belong to other rows, is inspected again wh
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,24 +129,15 @@ def _overlapping(day: Day, kind: str) -> Iterator[pa.Table]:
         last = table.slice(table.num_rows - 1)
 
 
-def inspect_file(file: Path, live: Path, *, kind: str, symbol: str, interval: str | None) -> dict[str, DayQuality]:
-    """
-    Return what there is to say of every day of a file, staged or live.
-
-    Raises
-    ------
-    DataError
-        Propagate: the file is damaged.
-
-    """
+def _inspect(
+    days: Sequence[Day], whole: Callable[[], pa.Table], live: Path, kind: str, symbol: str, interval: str | None
+) -> dict[str, DayQuality]:
+    """Return what there is to say of every day of a file; `whole` gives its rows where they are looked at together."""
     context = Context(symbol=symbol, interval=interval or kind, source=live.stem)
-    days = described(file)
-    if not KINDS[kind].monthly:
-        (day,) = days
-        findings, score = inspect_day(day, context, kind, interval)
-        return {live.stem: _told(day, score, findings)}
-    columns = columns_of(kind, read(file))
-    found, per_day = inspect_columns(columns, context, interval)
+    if not KINDS[kind].monthly or live.stem == days[0].day:
+        findings, score = inspect_day(days[0], context, kind, interval)
+        return {live.stem: _told(days[0], score, findings)}
+    found, per_day = inspect_columns(columns_of(kind, whole()), context, interval)
     at: dict[str, list[Finding]] = defaultdict(list)
     for finding in found:
         first, last = (None if t is None else day_name(t // DAY_NS) for t in (finding.first, finding.last))
@@ -180,7 +171,8 @@ def findings_of(day: Day, *, kind: str, symbol: str, interval: str | None) -> Da
             return known[day.day]
     except (OSError, KeyError, msgspec.MsgspecError):
         pass
-    return inspect_file(day.path, day.path, kind=kind, symbol=symbol, interval=interval)[day.day]
+    days = described(day.path)
+    return _inspect(days, lambda: read(day.path), day.path, kind, symbol, interval)[day.day]
 
 
 def stage(change: Change, *, kind: str, symbol: str, interval: str | None) -> dict[str, DayQuality]:
@@ -198,7 +190,7 @@ def stage(change: Change, *, kind: str, symbol: str, interval: str | None) -> di
 def stage_file(change: Change, live: Path, *, symbol: str, interval: str | None) -> dict[str, DayQuality]:
     """Inspect what is staged for a file, stage the findings beside it, and return them by day."""
     kind = live.relative_to(change.root).parts[0]
-    found = inspect_file(change.staged[live], live, kind=kind, symbol=symbol, interval=interval)
+    found = _inspect(described(change.staged[live]), lambda: change.rows(live), live, kind, symbol, interval)
     target = change.new_file().with_suffix(".json")
     target.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     change.staged[beside(live)] = target

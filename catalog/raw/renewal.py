@@ -45,7 +45,7 @@ def rehash(root: Path, wait_seconds: float = 60.0) -> tuple[list[Path], list[Pat
                     writer.add(table)
                 if writer is not None:
                     writer.close()
-                    change.stage(folder / f"{period}.parquet", writer.file, kind)
+                    change.stage(folder / f"{period}.parquet", writer, kind)
         written = sorted(change.staged)
         for file in written:
             _, symbol, *interval = file.parent.relative_to(root).parts

@@ -359,7 +359,7 @@ class _Part:
         if after == before:
             writer.file.unlink()
         else:
-            self.change.stage(live, writer.file, self.kind)
+            self.change.stage(live, writer, self.kind)
         for day in brought:
             self._note(self.report.unchanged if after[day] == before.get(day) else self.report.written, day)
 

@@ -114,7 +114,7 @@ def test_holes_of_any_place_are_found_and_only_they_are_fetched(venue: VenueThre
             for _, part in rows:
                 writer.add(part)
             writer.close()
-            change.stage(day.path, writer.file, KINDS[kind])
+            change.stage(day.path, writer, KINDS[kind])
             change.commit()
     assert everything(tmp_path) != whole
     asked = venue.asked("/fapi/v1/klines")

@@ -396,7 +396,7 @@ def test_rows_that_only_the_catalog_has_stay_and_contradictions_refuse(
     path = tmp_path / "a.csv"
     path.write_text("\n".join(made.lines()) + "\n")
     arguments = ["klines", "--symbol", SYMBOL, "--interval", "1m", "--from", str(path), "--catalog", str(catalog)]
-    ingest(arguments)
+    ingest([*arguments, "--cache-only"])
     half = made.copy()
     half.rows = half.rows[700:2000]
     bring(raw, tmp_path, half)

@@ -120,7 +120,7 @@ def test_rows_written_before_there_was_a_raw_store_are_taken_into_it(
     raw: Path, catalog: Path, write_csv: Callable[..., Path]
 ) -> None:
     table = rows(200)
-    assert bars(catalog, write_csv(table[:120], "old.csv"), "15m") == 0
+    assert bars(catalog, write_csv(table[:120], "old.csv"), "15m", "--cache-only") == 0
     assert not raw.exists()
     assert bars(catalog, write_csv(table[100:], "new.csv"), "15m", "--raw", str(raw)) == 0
     assert sum(day.rows for day in raw_days.days(raw, "klines", SYMBOL, "15m")) == 200

@@ -139,6 +139,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         (position, venue_dies(), protected),
         tolerates=frozenset({CRITICAL, REJECTED}),
         alone=True,
+        kills_venue=True,
         prepare=keep_books,
     ),
     Scenario(

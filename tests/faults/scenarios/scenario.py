@@ -38,6 +38,8 @@ class Scenario:
         Replaced keys of the configurations.
     alone : bool
         Its node and venue serve no other scenario.
+    kills_venue : bool
+        Not played where the venue is a process like any other: only a fork of it can be killed and started again.
     prepare : Callable
         Called with the run before anything is started.
     trades_on : bool
@@ -54,5 +56,6 @@ class Scenario:
     venue: dict[str, Any] = field(default_factory=dict)
     node: dict[str, Any] = field(default_factory=dict)
     alone: bool = False
+    kills_venue: bool = False
     prepare: Act = lambda _run: None
     trades_on: bool = True
