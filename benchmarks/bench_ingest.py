@@ -142,8 +142,8 @@ def ingest(folder: Path, rows: int, repeats: int) -> Path:
     )
     for name, seconds in zip(("raw store", "catalog alone", "raw store and catalog"), took, strict=True):
         print(
-            f"ingest {rows:7,} bars {rows / seconds:12,.0f} rows/s  {seconds / zip_read:5.2f} x pyarrow.csv of the zip, "
-            f"{seconds / bare:5.2f} x of the unzipped bytes: {name}"
+            f"ingest {rows:9,} bars {rows / seconds:9,.0f} rows/s {seconds / zip_read:5.2f} x pyarrow.csv of the zip, "
+            f"{seconds / bare:5.2f} x of the bytes: {name}"
         )
     ingest_klines([path], catalog=folder / f"catalog{rows}", **shared)
     return folder / f"catalog{rows}"
