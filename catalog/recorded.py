@@ -33,7 +33,11 @@ def _parser() -> argparse.ArgumentParser:
         if name == "merge":
             command.add_argument("--raw", type=Path, default=Path("var/raw"), help="the raw store (%(default)s)")
             command.add_argument("--no-raw", action="store_true", help="only the tape")
-            command.add_argument("--gently", action="store_true", help="with a low priority, beside a running node")
+            command.add_argument(
+                "--gently",
+                action="store_true",
+                help="beside a running node: with a low priority, and of the day under way only what is worth it",
+            )
             command.add_argument("--wait", type=float, default=600.0, metavar="SECONDS", help="for another writer")
         if name == "replay":
             command.add_argument("--catalog", type=Path, required=True, help="an empty directory to write")
@@ -53,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "merge":
         if options.gently:
             os.nice(10)
-        done = tape.merge(options.root, None if options.no_raw else options.raw, wait_seconds=options.wait)
+        raw = None if options.no_raw else options.raw
+        done = tape.merge(options.root, raw, patient=options.gently, wait_seconds=options.wait)
         document = asdict(done)
         lines = [f"{done.segments} segments, {done.records} records, {len(done.days)} days written; {options.root}"]
         lines += [f"note: {note}" for note in done.notes]

@@ -30,6 +30,7 @@ SCHEMA = pa.schema(
     ]
 )
 _BATCH = 50_000
+_WORTH = 4
 
 
 @dataclass(slots=True)
@@ -102,9 +103,9 @@ def last_entry(root: Path) -> Entry | None:
     return newest
 
 
-def merge(root: Path, raw_root: Path | None, *, wait_seconds: float = 60.0) -> Merged:
+def merge(root: Path, raw_root: Path | None, *, patient: bool = False, wait_seconds: float = 60.0) -> Merged:
     """
-    Take all closed segments into the tape and their rows into the raw store.
+    Take closed segments into the tape and their rows into the raw store.
 
     Parameters
     ----------
@@ -112,6 +113,9 @@ def merge(root: Path, raw_root: Path | None, *, wait_seconds: float = 60.0) -> M
         Recording directory.
     raw_root : Path or None
         The raw store; None: only the tape.
+    patient : bool
+        Leave segments of the day under way until they are a quarter of what the tape has of it: a day is written anew
+        at each merge, and so all merges together cost a few times its rows instead of their square.
 
     Raises
     ------
@@ -126,7 +130,11 @@ def merge(root: Path, raw_root: Path | None, *, wait_seconds: float = 60.0) -> M
         return done
     by_day: dict[int, list[Path]] = {}
     for file in files:
-        by_day.setdefault(int(file.name.partition("-")[0]) // DAY_NS, []).append(file)
+        by_day.setdefault(_day_of(file), []).append(file)
+    under_way = max(map(_day_of, segments(root)), default=0)
+    if patient and not _enough(root, under_way, by_day.get(under_way, [])):
+        left = by_day.pop(under_way, [])
+        files = [file for file in files if file not in left]
     with changing(root, wait_seconds) as change:
         for day, found in sorted(by_day.items()):
             _take_day(change, day, found, done)
@@ -150,6 +158,21 @@ def merge(root: Path, raw_root: Path | None, *, wait_seconds: float = 60.0) -> M
         file.unlink()
     done.segments = len(files)
     return done
+
+
+def _day_of(segment: Path) -> int:
+    return int(segment.name.partition("-")[0]) // DAY_NS
+
+
+def _enough(root: Path, day: int, files: list[Path]) -> bool:
+    """Return whether the segments of a day are worth writing it anew."""
+    live = root / FOLDER / f"{day_name(day)}.parquet"
+    if not live.exists():
+        return True
+    with pq.ParquetFile(live) as parquet:
+        groups = (parquet.metadata.row_group(i) for i in range(parquet.metadata.num_row_groups))
+        held = sum(group.total_byte_size for group in groups)
+    return sum(file.stat().st_size for file in files) * _WORTH >= held
 
 
 def _take_day(change: Change, day: int, files: list[Path], done: Merged) -> None:

@@ -133,6 +133,26 @@ def test_days_are_those_of_arrival_and_merging_again_changes_nothing(tmp_path: P
     ]
 
 
+def test_patient_merging_writes_a_day_a_few_times_only_and_nothing_is_hidden_meanwhile(tmp_path: Path) -> None:
+    written: list[Entry] = []
+    rewritten = merges = 0
+    for _ in range(60):
+        written += write(tmp_path, 40)
+        done = tape.merge(tmp_path, tmp_path / "raw", patient=True)
+        merges += bool(done.days)
+        rewritten += sum(day.rows for day in tape.days(tmp_path)) if done.days else 0
+        assert list(tape.entries(tmp_path)) == written
+        assert tape.last_entry(tmp_path) == written[-1]
+    assert merges < 20
+    assert rewritten < 8 * len(written), "each merge would have written all that is there: 30 times the rows"
+    assert closed(tmp_path), "some wait"
+    write(tmp_path, 2, step_ns=DAY_NS // 2)  # the day is over
+    assert tape.merge(tmp_path, tmp_path / "raw", patient=True).days == [day.day for day in tape.days(tmp_path)]
+    assert not closed(tmp_path)
+    trades = sum(day.rows for day in days(tmp_path / "raw", "agg_trades", "XRPUSDT"))
+    assert trades == sum(entry.stream.endswith("@aggTrade") for entry in tape.entries(tmp_path))
+
+
 def test_a_segment_left_open_is_sealed(tmp_path: Path) -> None:
     written = write(tmp_path, 5)
     (file,) = closed(tmp_path)
