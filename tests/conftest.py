@@ -1,8 +1,9 @@
-"""For every test: processes keep the bytecode they compile, decimals round as in a fresh one, no example is timed."""
+"""For every test: bytecode is kept, decimals round as in a fresh process, no example is timed, seeds are the tests' own."""
 
 import decimal
 import os
 import sys
+from zlib import crc32
 
 import pytest
 from hypothesis import settings
@@ -18,6 +19,14 @@ sys.dont_write_bytecode = False
 def fresh_decimals():
     """Undo what a client library did to the decimal context: ccxt sets half-up rounding and leaves it so."""
     decimal.setcontext(decimal.Context())
+
+
+@pytest.fixture
+def seed(request):
+    """Return a seed of the test's own, the same in every run; ``ARGONAUT_SEED`` makes others."""
+    value = crc32(f"{os.environ.get('ARGONAUT_SEED', '1')} {request.node.name}".encode()) % 10**6
+    sys.stdout.write(f"seed {value}\n")  # shown when the test fails
+    return value
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -69,8 +69,7 @@ def known(root: Path, kind: Any, time: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("kind", KEYED, ids=lambda kind: kind.name)
-def test_at_any_instant_only_what_could_be_known_and_never_less_later(kind: Any, tmp_path: Path) -> None:
-    seed = random.randrange(10**6)
+def test_at_any_instant_only_what_could_be_known_and_never_less_later(kind: Any, tmp_path: Path, seed: int) -> None:
     source = random.Random(seed)
     bring(tmp_path, kind, make(kind, 300, source))
     everything = [
@@ -91,8 +90,7 @@ def raw_schema(root: Path, kind: Any) -> pa.Schema:
 
 
 @pytest.mark.parametrize("kind", KEYED, ids=lambda kind: kind.name)
-def test_a_correction_is_not_applied_backwards(kind: Any, tmp_path: Path) -> None:
-    seed = random.randrange(10**6)
+def test_a_correction_is_not_applied_backwards(kind: Any, tmp_path: Path, seed: int) -> None:
     source = random.Random(seed)
     first = make(kind, 150, source)
     bring(tmp_path, kind, first)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pyarrow.parquet as pq
 import pytest
@@ -53,7 +54,7 @@ def kill_at_random(
 
     `quiet`: seconds of an undisturbed run.
     """
-    seed = int(os.environ.get("KILL_SEED", random.randrange(10**6)))
+    seed = crc32(f"{os.environ.get('ARGONAUT_SEED', '1')} {work.__name__}".encode())
     source, killed, runs, completed = random.Random(seed), 0, 0, 0
     try:
         while killed < kills:
@@ -79,10 +80,10 @@ def kill_at_random(
         process.start()
         process.join()
         assert process.exitcode == 0
-        print(f"KILL_SEED={seed}: {killed} kills in {runs} runs, {completed} completed; {quiet:.2f} s undisturbed")  # noqa: T201 - for the record
+        print(f"seed {seed}: {killed} kills in {runs} runs, {completed} completed; {quiet:.2f} s undisturbed")  # noqa: T201 - for the record
         check(progress.read_text().splitlines())
     except BaseException:
-        print(f"KILL_SEED={seed}, after {killed} kills")  # noqa: T201 - shown with the failure
+        print(f"seed {seed}, after {killed} kills")  # noqa: T201 - shown with the failure
         raise
 
 

@@ -467,8 +467,8 @@ def test_a_range_is_cut_out_of_its_days(tmp_path: Path) -> None:
     assert [table["agg_trade_id"].to_pylist() for table in tables] == [[718, 719], [720, 721]]
 
 
-def test_kill_at_random_instants_leaves_all_or_nothing(tmp_path: Path) -> None:
-    root, seed = tmp_path / "raw", random.randrange(10**6)
+def test_kill_at_random_instants_leaves_all_or_nothing(tmp_path: Path, seed: int) -> None:
+    root = tmp_path / "raw"
     source = random.Random(seed)
     bring(root, write(tmp_path / "old.csv", trade_lines(2_000, step_ms=120_000)))
     old = [day.sha256 for day in days(root, "agg_trades", "XRPUSDT")]
@@ -559,3 +559,19 @@ def test_a_full_disk_leaves_the_store_as_it_was(tmp_path: Path) -> None:
     assert "the store is as it was before" in done.stderr
     assert snapshot(root) == before
     assert not (root / ".staging").exists()
+
+
+@pytest.mark.parametrize("kind", ["agg_trades", "klines"])
+def test_bringing_a_file_needs_neither_pandas_nor_nautilus(kind: str, tmp_path: Path) -> None:
+    """Their imports would take longer than most files."""
+    bars = [f"{START_MS + i * 60_000},2.5,2.5,2.5,2.5,1.0" for i in range(20)]
+    path = write(tmp_path / "a.csv", trade_lines(20) if kind == "agg_trades" else bars)
+    command = [kind, "--symbol", "XRPUSDT", "--from", str(path), "--root", str(tmp_path / "raw")]
+    command += ["--interval", "1m"] if kind == "klines" else []
+    script = f"""
+import sys
+from catalog.raw.__main__ import main
+assert main(["put", *{command!r}]) == 0
+assert not {{"pandas", "nautilus_trader", "numba", "scipy"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT_OF_PROJECT, check=True, timeout=60)

@@ -107,8 +107,7 @@ async def test_the_engine_is_told_what_upstream_tells_it(built_node: TradingNode
     }[answer.status]
 
 
-def test_a_query_is_what_urlencode_makes() -> None:
-    seed = random.randrange(10**6)
+def test_a_query_is_what_urlencode_makes(seed: int) -> None:
     rng = random.Random(seed)
     letters = string.printable + "äß€"
     for _ in range(500):

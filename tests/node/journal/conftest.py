@@ -1,10 +1,8 @@
 import contextlib
 import os
-import random
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import uuid
 import warnings
@@ -146,13 +144,6 @@ def journal(url):
     opened = open_journal(url)
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def seed():
-    value = random.SystemRandom().randrange(2**32)
-    sys.stdout.write(f"seed {value}\n")  # shown when the test fails
-    return value
 
 
 class Make:
