@@ -1,4 +1,4 @@
-"""For every test: bytecode is kept, decimals round as in a fresh process, no example is timed, seeds are the tests' own."""
+"""For every test: bytecode is kept, decimals round as in a fresh process, no example is timed, seeds are its own."""
 
 import decimal
 import os
