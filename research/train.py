@@ -70,6 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     from research.train_config import load_train_config  # noqa: PLC0415 - as above
     from research.training import publish, train  # noqa: PLC0415 - as above
 
+    trials.ready()
     config = load_train_config(given.config)
     sample = describe(given.catalog)
     trained = train(config, given.catalog, msgspec.to_builtins(sample) if sample else {})

@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     from strategies.params_file import load_params_file  # noqa: PLC0415 - as above
     from strategies.yaml_config import load_yaml  # noqa: PLC0415 - as above
 
+    trials.ready()
     config = load_train_config(given.config)
     search = TuneConfig() if given.search is None else load_yaml(given.search, TuneConfig)
     if given.trials is not None:

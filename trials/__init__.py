@@ -8,6 +8,7 @@ One JSON line per run, chained by SHA-256, appended and flushed under a lock (:m
 from trials.backtests import bare, record_backtest
 from trials.effort import Effort, effective_number, effective_trials, summarise
 from trials.entries import Code, Entry, Kind, SharpeSummary, Verification
+from trials.examinations import lines_of, record_examination
 from trials.ledger import (
     LEDGER_VARIABLE,
     code_version,
@@ -33,10 +34,12 @@ __all__ = [
     "effective_number",
     "effective_trials",
     "ledger_path",
+    "lines_of",
     "read",
     "ready",
     "record",
     "record_backtest",
+    "record_examination",
     "summarise",
     "verify",
 ]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from strategies.startup import run_command
 
 if TYPE_CHECKING:
-    from research.doubt.result import Run
     from research.doubt.verdict import Doubt
 
 
@@ -44,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         examine_ranked,
         examine_run,
     )
+    from research.doubt.recorded import NOT_RECORDED, record_look  # noqa: PLC0415
     from research.doubt.report import conclude  # noqa: PLC0415
     from research.doubt.result import read_ranking, read_variants  # noqa: PLC0415
     from strategies.errors import ConfigError  # noqa: PLC0415
@@ -51,9 +51,13 @@ def main(argv: list[str] | None = None) -> int:
     if args.reps < 100:
         raise ConfigError(f"--reps: {args.reps}: at least 100 resamples are needed")
     options = Options(args.ledger, args.catalog, args.seed, args.reps, args.rerun)
+    command = ["research.doubt", *(sys.argv[1:] if argv is None else argv)]
+    looked = [args.seed, args.reps, args.rerun]
     ranking = read_ranking(args.result)
     if ranking is not None:
-        return conclude(examine_ranked(ranking, options), args.json, sys.stdout, {"result": str(args.result)})
+        found = examine_ranked(ranking, options)
+        facts = record_look(command, args.result, looked, args.ledger, seed=args.seed)
+        return conclude(found, args.json, sys.stdout, {"result": str(args.result), **facts})
     runs = read_variants(args.result, args.trials)
     doubts: list[Doubt] = []
 
@@ -71,31 +75,13 @@ def main(argv: list[str] | None = None) -> int:
     if not runs:
         raise ConfigError(f"{args.result}: holds no variant")
     run = next(iter(runs.values()))
-    _record(args, runs)
     facts = {"result": str(run.source), "data_hash": run.data_hash, "seed": args.seed, "synthetic": run.synthetic}
+    facts |= record_look(command, args.result, looked, args.ledger, seed=args.seed)
+    if not facts["run_lines"]:
+        sys.stdout.write(f"{NOT_RECORDED}\n")
     if run.synthetic:
         sys.stdout.write("SYNTHETIC data: no figure says anything about a market\n")
     return conclude(doubts, args.json, sys.stdout, facts)
-
-
-def _record(args: argparse.Namespace, runs: "dict[str, Run]") -> None:
-    """Note in the ledger that the result was looked at; nothing was tried that could have been chosen."""
-    from trials import record, summarise  # noqa: PLC0415 - keeps --help fast
-
-    run = next(iter(runs.values()))
-    record(
-        "examination",
-        command=["research.doubt", *sys.argv[1:]],
-        symbols=sorted({s for r in runs.values() for s in r.symbols}),
-        interval=run.interval,
-        config=[run.config, args.seed, args.reps, args.rerun],
-        data_hash=run.data_hash,
-        trials=0,
-        sharpe=summarise([]),
-        seed=args.seed,
-        result=run.source,
-        ledger=args.ledger,
-    )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--config", required=True, type=Path, metavar="FILE", help="training configuration (YAML)")
     p.add_argument("--catalog", type=Path, default=Path("var/catalog"), metavar="DIR", help="catalog (var/catalog)")
     p.add_argument("--model", type=Path, metavar="DIR", help="also examine this model folder")
+    p.add_argument("--ledger", type=Path, metavar="FILE", help="trial ledger ($ARGONAUT_TRIALS)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts to FILE")
     return p
 
@@ -34,13 +35,18 @@ def main(argv: list[str] | None = None) -> int:
 
     config = load_train_config(args.config)
     from research.doubt.pipeline import examine_training  # noqa: PLC0415
+    from research.doubt.recorded import record_training  # noqa: PLC0415
     from research.doubt.report import conclude  # noqa: PLC0415
+    from trials import ready  # noqa: PLC0415
 
+    ready(args.ledger)
     doubts: list[Any] = examine_training(config, args.catalog)
     if args.model is not None:
         from research.doubt.model import examine_learned, examine_model  # noqa: PLC0415
 
         doubts += [*examine_model(args.model), examine_learned(args.model, config, args.catalog)]
+    command = ["research.doubt.leaks", *(sys.argv[1:] if argv is None else argv)]
+    record_training(command, config, args.catalog, args.ledger, model=args.model)
     return conclude(doubts, args.json, sys.stdout)
 
 

@@ -223,6 +223,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--end", metavar="DATE", help="end of the run, UTC, excluded (default: the configuration's)")
     p.add_argument("--cuts", type=int, default=4, metavar="N", help="cut points, one backtest each (4)")
     p.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the cut points (1)")
+    p.add_argument("--ledger", type=Path, metavar="FILE", help="trial ledger ($ARGONAUT_TRIALS)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts to FILE")
     return p
 
@@ -235,10 +236,15 @@ def main(argv: list[str] | None = None) -> int:
 
     config = with_options(load_config(args.config), args.catalog, args.start, args.end)
     from research.doubt.pipeline import examine_kernel, examine_strategy  # noqa: PLC0415
+    from research.doubt.recorded import record_node  # noqa: PLC0415
     from research.doubt.report import conclude  # noqa: PLC0415
+    from trials import ready  # noqa: PLC0415
 
+    ready(args.ledger)
     doubts = [examine_kernel(config, symbol, cuts=4 * args.cuts, seed=args.seed) for symbol in config.symbols]
     doubts += examine_strategy(config, cuts=args.cuts, seed=args.seed)
+    command = ["research.doubt.lookahead", *(sys.argv[1:] if argv is None else argv)]
+    record_node(command, config, args.ledger, seed=args.seed, options=[args.cuts])
     return conclude(doubts, args.json, sys.stdout)
 
 

@@ -84,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--config", required=True, type=Path, metavar="FILE", help="node configuration (YAML)")
     p.add_argument("--catalog", type=Path, metavar="DIR", help="parquet catalog (default: the configuration's)")
+    p.add_argument("--ledger", type=Path, metavar="FILE", help="trial ledger ($ARGONAUT_TRIALS)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts to FILE")
     return p
 
@@ -96,9 +97,13 @@ def main(argv: list[str] | None = None) -> int:
 
     config = with_options(load_config(args.config), args.catalog, None, None)
     from research.doubt.pipeline import examine_kernel_warm_up  # noqa: PLC0415
+    from research.doubt.recorded import record_node  # noqa: PLC0415
     from research.doubt.report import conclude, print_bars_needed  # noqa: PLC0415
+    from trials import ready  # noqa: PLC0415
 
+    ready(args.ledger)
     doubts = [examine_kernel_warm_up(config, symbol) for symbol in config.symbols]
+    record_node(["research.doubt.recursive", *(sys.argv[1:] if argv is None else argv)], config, args.ledger)
     print_bars_needed(doubts, sys.stdout)
     return conclude(doubts, args.json, sys.stdout)
 

@@ -120,7 +120,7 @@ def read_run(path: Path, trials: Path | None = None) -> Run:
         Propagate: no result there, or one without the fields needed; names file and field.
 
     """
-    file = _result_file(path)
+    file = result_file(path)
     try:
         plain = msgspec.json.decode(file.read_bytes())
     except (OSError, msgspec.MsgspecError) as e:
@@ -160,7 +160,7 @@ def read_variants(path: Path, trials: Path | None = None) -> dict[str, Run]:
         Propagate: see :func:`read_run`.
 
     """
-    file = _result_file(path)
+    file = result_file(path)
     try:
         plain = msgspec.json.decode(file.read_bytes())
     except (OSError, msgspec.MsgspecError) as e:
@@ -223,7 +223,7 @@ def read_ranking(path: Path) -> list[Ranked] | None:
         Propagate: see :func:`read_run`.
 
     """
-    file = _result_file(path)
+    file = result_file(path)
     try:
         plain = msgspec.json.decode(file.read_bytes())
     except (OSError, msgspec.MsgspecError) as e:
@@ -281,7 +281,16 @@ def time_ns(text: Any) -> int:
     return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000
 
 
-def _result_file(path: Path) -> Path:
+def result_file(path: Path) -> Path:
+    """
+    Return the file itself, or the one result of a run folder.
+
+    Raises
+    ------
+    DataError
+        Propagate: nothing there, or more than one file that may be meant.
+
+    """
     if path.is_file():
         return path
     if not path.is_dir():

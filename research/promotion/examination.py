@@ -73,6 +73,7 @@ def examine(request: Request) -> Promotion:
         Propagate: the configuration recorded in the folder cannot be used, data are missing, the ledger is damaged.
 
     """
+    trials.ready(request.ledger)
     try:
         model = load_model(request.folder, schema=FEATURE_SCHEMA)
     except ModelFolderError as e:

@@ -1,6 +1,7 @@
 """``python -m research.report RESULT.json``: the page of a backtest's result, one HTML file that needs no network."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from strategies.startup import run_command
@@ -15,6 +16,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("result", type=Path, metavar="RESULT.json", help="what to show")
     p.add_argument("--catalog", type=Path, metavar="DIR", help="catalog with the prices (default: the result's)")
     p.add_argument("--out", type=Path, metavar="FILE", help="page to write (RESULT.html beside the result)")
+    p.add_argument("--ledger", type=Path, metavar="FILE", help="trial ledger ($ARGONAUT_TRIALS)")
     p.add_argument("--seed", type=int, default=7, metavar="N", help="seed of the intervals (7)")
     return p
 
@@ -23,10 +25,15 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command."""
     args = parser().parse_args(argv)
     from node.report import write_file  # noqa: PLC0415 - keeps --help fast
+    from research.doubt.recorded import record_look  # noqa: PLC0415
     from research.report.backtests import backtest_page  # noqa: PLC0415
     from research.report.page import render  # noqa: PLC0415
+    from trials import ready  # noqa: PLC0415
 
-    page = backtest_page(args.result, args.catalog, args.seed)
+    ready(args.ledger)
+    page = backtest_page(args.result, args.catalog, args.seed, args.ledger)
+    command = ["research.report", *(sys.argv[1:] if argv is None else argv)]
+    record_look(command, args.result, [args.seed], args.ledger, seed=args.seed)
     out = args.out or args.result.with_suffix(".html")
     write_file(out, render(page))
     print(out)

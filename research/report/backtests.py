@@ -11,18 +11,21 @@ from research.report.subject import Page, Run, market
 from research.walkforward.outcome import gate_figures, intervals, returns
 from research.walkforward.trial import Judged, Trade
 from strategies.errors import ConfigError, DataError
+from trials import effective_trials, lines_of
 
 
-def backtest_page(path: Path, catalog: Path | None, seed: int) -> Page:
+def backtest_page(path: Path, catalog: Path | None, seed: int, ledger: Path | None = None) -> Page:
     """
     Return the page of a stored result; prices come from `catalog`, else from the one the result names.
+
+    Its Sharpe ratio is deflated by what `ledger` says was tried on its symbols.
 
     Raises
     ------
     ConfigError
         Fatal: the file cannot be read.
     DataError
-        Propagate: not JSON, or JSON but not such a result; names the key.
+        Propagate: not JSON, or JSON but not such a result (names the key); the ledger is damaged.
 
     """
     try:
@@ -32,7 +35,7 @@ def backtest_page(path: Path, catalog: Path | None, seed: int) -> Page:
     except msgspec.DecodeError as e:
         raise DataError(f"{path}: not JSON: {e}") from None
     try:
-        return _page(path, raw, catalog, seed)
+        return _page(path, raw, catalog, seed, ledger)
     except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as e:
         raise DataError(
             f"{path}: not a result of `python -m node.backtest --json` of this version ({type(e).__name__}: {e}): "
@@ -40,7 +43,7 @@ def backtest_page(path: Path, catalog: Path | None, seed: int) -> Page:
         ) from None
 
 
-def _page(path: Path, raw: dict[str, Any], catalog: Path | None, seed: int) -> Page:
+def _page(path: Path, raw: dict[str, Any], catalog: Path | None, seed: int, ledger: Path | None) -> Page:
     config = raw["config"]
     symbols = list(config["symbols"])
     start, end = _ns(raw["start"]), _ns(raw["end"])
@@ -51,6 +54,8 @@ def _page(path: Path, raw: dict[str, Any], catalog: Path | None, seed: int) -> P
     folder = Path(config["catalog"]) if catalog is None else catalog
     prices, regimes = market(folder, symbols, config["interval"], (start, end))
     daily = returns(balance, equity)
+    lines = lines_of([raw["trial"]] if raw.get("trial") else [], ledger)
+    effort = effective_trials(symbols=symbols, ledger=ledger)
     incidents: dict[str, int] = {}
     for i in raw["incidents"]:
         incidents[i["code"]] = incidents.get(i["code"], 0) + 1
@@ -75,6 +80,7 @@ def _page(path: Path, raw: dict[str, Any], catalog: Path | None, seed: int) -> P
         # A catalog that does not know where its data came from says only "catalog".
         synthetic=None if raw["data_source"] == "catalog" and not raw["synthetic"] else raw["synthetic"],
         data_source=raw["data_source"],
+        recorded=bool(lines),
         notes=[
             f"still open at the end: {p['symbol']} {p['side']} {p['quantity']:g}, unrealised "
             f"{p['unrealized_pnl']:+.2f} USDT"
@@ -86,7 +92,12 @@ def _page(path: Path, raw: dict[str, Any], catalog: Path | None, seed: int) -> P
         subtitle=f"{run.title} {config['interval']}, {raw['start'][:10]} to {raw['end'][:10]}, from {path.name}",
         runs=[run],
         config={"config": config, "strategy_params": raw["strategy_params"]},
-        hashes={"data": raw["data_hash"], **{f"version of {k}": v for k, v in raw["versions"].items()}},
+        hashes={
+            "data": raw["data_hash"],
+            **{f"line {e.sequence} of the trial ledger": e.digest for e in lines},
+            **{f"version of {k}": v for k, v in raw["versions"].items()},
+        },
+        effort=(effort.trials, effort.daily_variance) if effort.trials > 0 else None,
         seed=seed,
     )
 

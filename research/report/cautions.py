@@ -23,6 +23,7 @@ class Caution(StrEnum):
 
     SYNTHETIC = "synthetic"
     UNKNOWN_ORIGIN = "unknown_origin"
+    NOT_RECORDED = "not_in_the_trial_ledger"
     RUIN = "ruin"
     NO_TRADES = "no_trades"
     FEW_TRADES = "few_trades"
@@ -70,6 +71,9 @@ def _data(run: Run) -> _Found:
         yield Caution.SYNTHETIC, "SYNTHETIC data: no figure says anything about a market"
     elif run.synthetic is None:
         yield Caution.UNKNOWN_ORIGIN, "the origin of the data is not recorded in the catalog; they may be SYNTHETIC"
+    if not run.recorded:
+        text = "the run is in no line of this trial ledger: how many were tried before it is not known"
+        yield Caution.NOT_RECORDED, text
     if run.ended == "ruin":
         yield Caution.RUIN, "the account was ruined: the walk ended there, later windows were not traded"
 

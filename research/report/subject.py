@@ -46,6 +46,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         Per symbol; empty where the catalog is not at hand. Regimes as :func:`research.doubt.regimes.terciles`.
     synthetic : bool or None
         None: the origin of the data is not recorded.
+    recorded : bool
+        The run stands in the trial ledger.
 
     """
 
@@ -68,6 +70,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     daily_returns: list[float]
     synthetic: bool | None
     data_source: str
+    recorded: bool = True
     tested_share: float | None = None
     tried: int = 1
     tuned: int = 0

@@ -32,15 +32,17 @@ def main(argv: list[str] | None = None) -> int:
     import msgspec  # noqa: PLC0415 - keeps --help fast
 
     from node.report import write_file  # noqa: PLC0415
+    from research.doubt.recorded import record_look  # noqa: PLC0415
     from research.doubt.result import read_run  # noqa: PLC0415
     from research.sizing.ancestor import study  # noqa: PLC0415
     from research.sizing.blocks import block_study  # noqa: PLC0415
     from strategies.errors import ConfigError, DataError  # noqa: PLC0415
-    from trials import record, summarise  # noqa: PLC0415
+    from trials import ready  # noqa: PLC0415
 
     for name in ("paths", "trades"):
         if not 1 <= getattr(args, name) <= 100_000:
             raise ConfigError(f"--{name}: {getattr(args, name)}: 1 to 100000")
+    ready(args.ledger)
     run = read_run(args.result)
     multiples = run.trades.net_r
     size = {"seed": args.seed, "paths": args.paths, "trades": args.trades}
@@ -48,19 +50,13 @@ def main(argv: list[str] | None = None) -> int:
         one, two = study(multiples, **size), block_study(multiples, **size)
     except DataError as e:
         raise DataError(f"{run.source}: {e}") from None
-    record(
-        "examination",
-        command=["research.sizing", *sys.argv[1:]],
-        symbols=run.symbols,
-        interval=run.interval,
-        config=[run.config, size],
-        data_hash=run.data_hash,
-        trials=0,
-        sharpe=summarise([]),
-        best={"recommended": one.recommended},
+    record_look(
+        ["research.sizing", *(sys.argv[1:] if argv is None else argv)],
+        args.result,
+        [size],
+        args.ledger,
         seed=args.seed,
-        result=run.source,
-        ledger=args.ledger,
+        found={"recommended": one.recommended},
     )
     _print(one, two, run.synthetic)
     if args.json is not None:

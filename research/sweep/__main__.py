@@ -45,7 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     from node.config import load_config  # noqa: PLC0415
     from research.sweep.config import load_sweep_config  # noqa: PLC0415
     from research.sweep.study import sweep  # noqa: PLC0415
+    from trials import ready  # noqa: PLC0415
 
+    ready(args.ledger)
     config = load_sweep_config(args.config)
     node = with_options(load_config(Path(config.node)), args.catalog, args.start, args.end)
     symbols = config.symbols or node.symbols

@@ -108,9 +108,14 @@ def _show(study: "Study", folder: Path, *, quiet: bool) -> None:
     if quiet:
         print(folder)
         return
-    from research.walkforward.tables import print_study  # noqa: PLC0415 - keeps --help fast
+    import msgspec  # noqa: PLC0415 - keeps --help fast
+
+    from research.walkforward.study import RUN  # noqa: PLC0415 - as above
+    from research.walkforward.tables import print_study  # noqa: PLC0415 - as above
 
     print_study(study, folder, sys.stdout)
+    ran = msgspec.json.decode((folder / RUN).read_bytes())
+    print(f"  line {ran['trial']} of the trial ledger ({ran['trial_digest'][:12]})")
 
 
 if __name__ == "__main__":

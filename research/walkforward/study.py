@@ -27,7 +27,7 @@ from research.workers import run as run_tasks
 from strategies.errors import ConfigError, DataError
 from strategies.params_file import load_params_file
 from strategies.yaml_config import FrozenConfig
-from trials import code_version, config_hash, record, summarise
+from trials import code_version, config_hash, ready, record, summarise
 
 RESULT, RUN, CONFIG = "result.json", "run.json", "config.json"
 
@@ -169,6 +169,7 @@ def run(
         Propagate: what a worker raises; finished folds are kept.
 
     """
+    ready()
     folder = partial_folder(out, planned)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):

@@ -96,6 +96,7 @@ def test_a_long_steady_record_raises_no_warning():
     [
         (Caution.SYNTHETIC, run_of(STEADY, synthetic=True)),
         (Caution.UNKNOWN_ORIGIN, run_of(STEADY, synthetic=None)),
+        (Caution.NOT_RECORDED, run_of(STEADY, recorded=False)),
         (Caution.RUIN, run_of(STEADY, ended="ruin")),
         (Caution.NO_TRADES, run_of([])),
         (Caution.FEW_TRADES, run_of(STEADY[:29])),

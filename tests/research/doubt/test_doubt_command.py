@@ -12,6 +12,7 @@ from node.config import load_config
 from node.report import write_json
 from research.doubt.__main__ import main
 from research.doubt.result import read_run
+from research.report.__main__ import main as report
 from strategies.errors import ConfigError, DataError
 
 CONFIG = """\
@@ -60,6 +61,27 @@ def test_every_doubt_is_answered(result, tmp_path, capsys):
 
 def test_same_digits_twice(result, tmp_path):
     assert examine(result, tmp_path / "l.jsonl") == examine(result.parent, tmp_path / "l.jsonl")
+
+
+def test_a_look_is_a_line_that_names_the_run_it_looked_at(result, tmp_path, capsys):
+    ledger, plain = tmp_path / "l.jsonl", json.loads(result.read_text())
+    examine(result, ledger)
+    assert "in no line of this trial ledger" in capsys.readouterr().out
+    own = trials.record_backtest(
+        config=plain["config"], strategy_params=plain["strategy_params"], data_hash=plain["data_hash"],
+        sharpe=plain["statistics"]["sharpe"], command=["x"], ledger=ledger,
+    )  # fmt: skip
+    (tmp_path / "r.json").write_text(json.dumps(plain | {"trial": own.digest}))
+    examine(tmp_path / "r.json", ledger)
+    assert "in no line" not in capsys.readouterr().out
+    assert json.loads((tmp_path / "doubt.json").read_text())["run_lines"] == [own.sequence]
+    assert report([str(tmp_path / "r.json"), "--ledger", str(ledger)]) == 0
+    assert own.digest in (tmp_path / "r.html").read_text()
+    first, _, second, third = trials.read(ledger)
+    assert [e.kind for e in (first, second, third)] == ["examination"] * 3
+    assert [e.best["of"] for e in (first, second, third)] == [[], [own.digest], [own.digest]]
+    assert third.command[0] == "research.report"
+    assert trials.effective_trials(ledger=ledger).runs == 1, "looking again is no trial"
 
 
 def test_the_ledger_deflates(result, tmp_path):

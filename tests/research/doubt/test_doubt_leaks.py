@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
+import trials
 from actors.model_folder import MANIFEST, ONNX, SELF_TEST, encode_manifest, load_model
 from research.doubt import leaks
 from research.doubt.columns import (
@@ -240,10 +241,13 @@ class TestTrainingSet:
         publish(small_model(), folder)
         code = leaks.main([
             "--config", str(path), "--catalog", str(market_catalog), "--model", str(folder),
-            "--json", str(tmp_path / "o.json"),
+            "--json", str(tmp_path / "o.json"), "--ledger", str(tmp_path / "trials.jsonl"),
         ])  # fmt: skip
         assert code == 0, capsys.readouterr().out
         assert json.loads((tmp_path / "o.json").read_text())["counts"]["falls"] == 0
+        (line,) = trials.read(tmp_path / "trials.jsonl")
+        assert (line.kind, line.trials, line.command[0]) == ("examination", 0, "research.doubt.leaks")
+        assert line.result == str(folder)
 
 
 def altered(graph, change):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import trials
 from catalog.reader import load_bars
 from node.backtest_run import run_backtest
 from node.config import load_config
@@ -15,6 +16,7 @@ from research.doubt.lookahead import examine_foresight, examine_function
 from research.doubt.pipeline import cut_catalog, examine_kernel, examine_kernel_warm_up, examine_strategy, kernel_data
 from research.doubt.recursive import bars_needed, examine_warm_up
 from research.doubt.tables import Series
+from strategies.errors import DataError
 from strategies.registry import STRATEGIES, StrategyEntry
 from tests.research.doubt.peeking import Peeking
 
@@ -256,13 +258,23 @@ class TestCommands:
     def test_lookahead(self, config, tmp_path, capsys):
         config()
         code = lookahead.main(
-            ["--config", str(tmp_path / "node.yaml"), "--cuts", "1", "--json", str(tmp_path / "o.json")]
-        )
+            ["--config", str(tmp_path / "node.yaml"), "--cuts", "1", "--json", str(tmp_path / "o.json"),
+             "--ledger", str(tmp_path / "trials.jsonl")]
+        )  # fmt: skip
         assert code == 0
+        (line,) = trials.read(tmp_path / "trials.jsonl")
+        assert (line.kind, line.trials, line.command[0]) == ("examination", 0, "research.doubt.lookahead")
+        assert line.symbols == ["XRPUSDT"]
         assert "look-ahead of strategy" in capsys.readouterr().out
         assert (tmp_path / "o.json").exists()
 
     def test_recursive(self, config, tmp_path, capsys):
         config(history=1_500)
-        assert recursive.main(["--config", str(tmp_path / "node.yaml")]) == 0
+        ledger = tmp_path / "trials.jsonl"
+        assert recursive.main(["--config", str(tmp_path / "node.yaml"), "--ledger", str(ledger)]) == 0
+        (line,) = trials.read(ledger)
+        assert (line.kind, line.command[0]) == ("examination", "research.doubt.recursive")
+        (tmp_path / "file").write_text("in the way")
+        with pytest.raises(DataError, match="cannot be written"):
+            recursive.main(["--config", str(tmp_path / "node.yaml"), "--ledger", str(tmp_path / "file" / "t.jsonl")])
         assert "bars until a column is exact" in capsys.readouterr().out

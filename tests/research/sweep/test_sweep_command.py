@@ -76,6 +76,8 @@ def test_a_sweep_is_ranked_checked_by_the_engine_and_recorded(files, tmp_path, c
     for text in ("Parameter stability map", "parameter stability", "chosen in training, tested after", entry.digest):
         assert text in page
     assert doubt([str(tmp_path / "out"), "--ledger", str(tmp_path / "trials.jsonl")]) == 1
+    _, looked = read(tmp_path / "trials.jsonl")
+    assert (looked.kind, looked.trials, looked.best) == ("examination", 0, {"of": [entry.digest]})
     assert "XRPUSDT: parameter stability" in capsys.readouterr().out
 
 
