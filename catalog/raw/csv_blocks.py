@@ -29,6 +29,7 @@ from catalog.raw.arrays import from_numpy, to_numpy
 from catalog.raw.kinds import Column, Kind
 from strategies.errors import DataError
 
+_HEAD_BYTES = 1 << 16
 BLOCK_BYTES = 4 << 20
 _ROWS_CAREFUL = 50_000
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -321,8 +322,8 @@ class CsvBlocks:
                 raise self.fail(reader.line_num + 1, "row", str(e), "the file is damaged: download it again") from None
 
     def _sniff(self) -> tuple[list[str], int]:
-        with self._open() as stream:
-            head = stream.read(1 << 16)
+        with self._open(_HEAD_BYTES) as stream:
+            head = stream.read(_HEAD_BYTES)
         if b"\x00" in head:
             raise self.fail(None, "content", "not a text file", "give a CSV, CSV.gz or zip file")
         try:
@@ -365,7 +366,7 @@ class CsvBlocks:
         return first if len(first) == len(cells) else cells, 1
 
     @contextmanager
-    def _open(self) -> Iterator[IO[bytes]]:
+    def _open(self, ahead: int = 1 << 20) -> Iterator[IO[bytes]]:
         path = self.path
         if path.is_dir():
             raise DataError(f"{path}: is a directory: name the files, for example {path}/*.zip")
@@ -375,14 +376,14 @@ class CsvBlocks:
                 handle.seek(0)
                 if magic == b"PK":
                     with zipfile.ZipFile(handle) as archive, archive.open(csv_member(path, archive)) as member:
-                        yield _after_mark(Bounded(member, path))
+                        yield _after_mark(Bounded(member, path), ahead)
                 elif magic == b"\x1f\x8b":
                     with gzip.open(handle) as member:
-                        yield _after_mark(Bounded(member, path))
+                        yield _after_mark(Bounded(member, path), ahead)
                 elif path.suffix in (".gz", ".zip"):
                     raise DataError(f"{path}: content: not a {path.suffix[1:]} archive: download the file again")
                 else:
-                    yield _after_mark(handle)
+                    yield _after_mark(handle, ahead)
         except FileNotFoundError:
             raise DataError(f"{path}: no such file: check --from") from None
         except (EOFError, OSError, zlib.error, zipfile.BadZipFile, RuntimeError) as e:
@@ -409,8 +410,8 @@ class _NoHexadecimal:
         """The opener closes the stream."""
 
 
-def _after_mark(stream: Any) -> IO[bytes]:
-    buffered = io.BufferedReader(stream, 1 << 20)
+def _after_mark(stream: Any, ahead: int) -> IO[bytes]:
+    buffered = io.BufferedReader(stream, ahead)
     if buffered.peek(3)[:3] == b"\xef\xbb\xbf":
         buffered.read(3)
     return buffered
