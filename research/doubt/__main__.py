@@ -7,12 +7,8 @@ Exit code 1 when a doubt falls. What could not be examined is said and is no pas
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from strategies.startup import run_command
-
-if TYPE_CHECKING:
-    from research.doubt.verdict import Doubt
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,10 +34,9 @@ def main(argv: list[str] | None = None) -> int:
 
     from research.doubt.examine import (  # noqa: PLC0415 - keeps --help fast
         Options,
-        examine_choice,
         examine_gates,
         examine_ranked,
-        examine_run,
+        examine_runs,
     )
     from research.doubt.recorded import NOT_RECORDED, record_look  # noqa: PLC0415
     from research.doubt.report import conclude  # noqa: PLC0415
@@ -59,21 +54,14 @@ def main(argv: list[str] | None = None) -> int:
         facts = record_look(command, args.result, looked, args.ledger, seed=args.seed)
         return conclude(found, args.json, sys.stdout, {"result": str(args.result), **facts})
     runs = read_variants(args.result, args.trials)
-    doubts: list[Doubt] = []
-
-    def note(name: str, found: "list[Doubt]") -> None:
-        doubts.extend(msgspec.structs.replace(d, name=f"{name}: {d.name}" if name else d.name) for d in found)
-
-    accounts = set()
-    for name, one in runs.items():
-        account = name.rpartition(" ")[0]
-        if name and account not in accounts:  # its variants share what was chosen, and from what
-            accounts.add(account)
-            note(account, examine_choice(one, options))
-        note(name, examine_run(one, options, choice=not name))
-    doubts += examine_gates(runs, options)
     if not runs:
         raise ConfigError(f"{args.result}: holds no variant")
+    doubts = [
+        msgspec.structs.replace(d, name=f"{name}: {d.name}" if name else d.name)
+        for name, found in examine_runs(runs, options).items()
+        for d in found
+    ]
+    doubts += examine_gates(runs, options)
     run = next(iter(runs.values()))
     facts = {"result": str(run.source), "data_hash": run.data_hash, "seed": args.seed, "synthetic": run.synthetic}
     facts |= record_look(command, args.result, looked, args.ledger, seed=args.seed)

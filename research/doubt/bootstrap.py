@@ -211,4 +211,5 @@ def _interval_doubt(name: str, i: Interval, neutral: float, over: str) -> Doubt:
     figures = {k: (v if math.isfinite(v) else None) for k, v in i._asdict().items()}
     if i.low > neutral:
         return stands(title, text, **figures)
-    return falls(title, Reason.INTERVAL_INCLUDES_NOTHING, f"{text}: includes {neutral:g}", **figures)
+    where = f"lies below {neutral:g}" if i.high < neutral else f"includes {neutral:g}"
+    return falls(title, Reason.INTERVAL_INCLUDES_NOTHING, f"{text}: {where}", **figures)

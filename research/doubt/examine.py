@@ -7,33 +7,20 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from catalog.instruments import interval_ns, load_instruments
-from catalog.reader import data_hash, load_bars
-from node.backtest_run import BacktestResult, resolve_window, run_backtest
+from catalog.instruments import load_instruments
+from node.backtest_run import BacktestResult, run_backtest
 from node.config import FeesConfig, NodeConfig
 from research.doubt.bootstrap import examine_intervals, examine_paired, profit_factor
-from research.doubt.exits import ExitRules, Prices
-from research.doubt.lookahead import examine_foresight
-from research.doubt.luck import (
-    Entries,
-    examine_costs,
-    examine_delay,
-    examine_months,
-    examine_order,
-    examine_random_entries,
-)
+from research.doubt.luck import examine_costs, examine_months, examine_order
+from research.doubt.on_bars import examine_on_bars, node_config
 from research.doubt.overfit import examine_overfit, examine_superiority
-from research.doubt.regimes import daily_closes, examine_regimes, tercile_of, terciles
 from research.doubt.result import Ranked, Run
 from research.doubt.sharpe import examine_sharpe
 from research.doubt.verdict import Doubt, Reason, falls, stands, unknown
-from strategies.errors import ArgonautError, DataError
-from strategies.kernel.columns import COLUMNS
-from strategies.kernel.composite import run_batch
+from strategies.errors import ArgonautError
 from trials import effective_trials
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 class Options(NamedTuple):
@@ -63,11 +50,26 @@ def examine_run(run: Run, options: Options, *, choice: bool = True) -> list[Doub
     doubts.append(examine_order(trades.net / np.maximum(equity, 1e-9), seed=options.seed))
     doubts.append(examine_months(trades.month, trades.net))
     doubts.append(examine_costs(trades.net, trades.fees, slippage_paid(run)))
-    doubts += _on_bars(run, options)
+    doubts += examine_on_bars(run, options.catalog, options.seed)
     doubts += _model(run)
     if options.rerun:
         doubts += _rerun(run, options)
     return doubts
+
+
+def examine_runs(runs: dict[str, Run], options: Options) -> dict[str, list[Doubt]]:
+    """
+    Return every doubt on a backtest, or on each account and gate mode of a walk-forward, by name.
+
+    What an account chose, and from what, its gate modes share: it stands once, under the account's own name.
+    """
+    found: dict[str, list[Doubt]] = {}
+    for name, run in runs.items():
+        account = name.rpartition(" ")[0]
+        if name and account not in found:
+            found[account] = examine_choice(run, options)
+        found[name] = examine_run(run, options, choice=not name)
+    return found
 
 
 def examine_gates(runs: dict[str, Run], options: Options) -> list[Doubt]:
@@ -133,91 +135,6 @@ def examine_choice(run: Run, options: Options) -> list[Doubt]:
     return [examine_overfit(run.trial_returns), examine_superiority(run.trial_returns, options.seed)]
 
 
-def _on_bars(run: Run, options: Options) -> list[Doubt]:
-    names = ("random entries", "entry delay", "foresight", "regimes of trend", "regimes of volatility")
-    try:
-        config = node_config(run, options.catalog)
-        _check_data(run, config)
-        bars = {s: load_bars(Path(config.catalog), s, config.interval) for s in run.symbols}
-    except ArgonautError as e:
-        return [unknown(n, Reason.UNAVAILABLE, f"no bars: {e}") for n in names]
-    if not len(run.trades):
-        return [unknown(n, Reason.TOO_FEW, "no trade") for n in names]
-    step = interval_ns(config.interval)
-    of = np.array(run.trades.symbol)
-    entries: list[Entries] = []
-    found: list[Doubt] = []
-    regimes: dict[str, list[Ints]] = {"trend": [], "volatility": []}
-    rows: list[Ints] = []
-    for symbol in run.symbols:
-        series, mine = bars[symbol], np.flatnonzero(of == symbol)
-        closes = series.open_time + step
-        mine = mine[np.argsort(run.trades.entry_time[mine], kind="stable")]
-        at = np.searchsorted(closes, run.trades.entry_time[mine])
-        at, mine = at[at < len(closes)], mine[at < len(closes)]
-        side = run.trades.side[mine]
-        kernel = run_batch(None, {k: getattr(series, k) for k in ("open", "high", "low", "close", "volume")})
-        atr = kernel[:, COLUMNS.index("atr")]
-        rules = exit_rules(run, mine, atr[at])
-        if rules is not None:
-            prices = Prices(series.open, series.high, series.low, series.close, atr)
-            entries.append(Entries(prices, at, side, rules, int(np.searchsorted(closes, run.start, side="right"))))
-        found.append(examine_foresight(series.close, at.tolist(), side.tolist(), f"foresight {symbol}"))
-        rows.append(mine)
-        known = terciles(*daily_closes(closes, series.close))
-        for name, values in tercile_of(known, run.trades.entry_time[mine]).items():
-            regimes[name].append(values)
-    if entries:
-        found.append(examine_random_entries(entries, seed=options.seed))
-        found.append(examine_delay(entries, seed=options.seed))
-    else:
-        found += [unknown(n, Reason.UNAVAILABLE, "stop and target of the trades are not known") for n in names[:2]]
-    together = {name: np.concatenate(parts) for name, parts in regimes.items()}
-    return found + examine_regimes(together, run.trades.net[np.concatenate(rows)])
-
-
-def exit_rules(run: Run, trades: Ints, atr: Floats) -> ExitRules | None:
-    """Return stop and target in ATR, slippage and fee as the trades themselves show them; None where they do not."""
-    stop = np.abs(run.trades.entry[trades] - run.trades.stop[trades]) / atr
-    target = np.abs(run.trades.target[trades] - run.trades.entry[trades]) / atr
-    stop, target = stop[np.isfinite(stop) & (stop > 0)], target[np.isfinite(target) & (target > 0)]
-    if not len(stop) or not len(target):
-        return None
-    notional = 2 * run.trades.entry[trades] * run.trades.quantity[trades]
-    fee = float(np.median(run.trades.fees[trades] / notional))
-    slippage = float(run.config.get("backtest", {}).get("slippage_bps", 0.0)) / 1e4
-    return ExitRules(float(np.median(stop)), float(np.median(target)), slippage, max(fee, 0.0))
-
-
-def node_config(run: Run, catalog: Path | None) -> NodeConfig:
-    """
-    Return the run's configuration with another catalog.
-
-    Raises
-    ------
-    DataError
-        Unavailable: the configuration is not one this version knows.
-
-    """
-    try:
-        config = msgspec.convert(run.config, NodeConfig)
-    except msgspec.ValidationError as e:
-        raise DataError(f"{run.source}: config: {e}") from None
-    return config if catalog is None else msgspec.structs.replace(config, catalog=str(catalog))
-
-
-def _check_data(run: Run, config: NodeConfig) -> None:
-    if not run.data_hash:
-        return
-    window = resolve_window(config)
-    catalog = Path(config.catalog)
-    found = data_hash(catalog, config.all_symbols, config.interval, window.data_start_ns, window.end_ns)
-    if found != run.data_hash:
-        raise DataError(
-            f"{catalog}: holds other data than the result was made from ({found[:12]}, {run.data_hash[:12]})"
-        )
-
-
 def _model(run: Run) -> list[Doubt]:
     gate = run.config.get("gate", {})
     if gate.get("mode", "off") == "off":
@@ -236,6 +153,9 @@ def _model(run: Run) -> list[Doubt]:
 def _rerun(run: Run, options: Options) -> list[Doubt]:
     """Run the engine again with costs twice and three times, and with orders that arrive a bar late."""
     names = ("costs in the engine", "one bar late in the engine")
+    if run.windows is not None:
+        why = "a walk-forward has parameters of their own in every window: examine one window's run"
+        return [unknown(n, Reason.UNAVAILABLE, why) for n in names]
     try:
         config = node_config(run, options.catalog)
         rate = config.backtest.fees

@@ -4,7 +4,7 @@ import datetime as dt
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -13,6 +13,9 @@ import numpy.typing as npt
 from node.statistics import daily_equity
 from research.doubt.verdict import Doubt
 from strategies.errors import DataError
+
+if TYPE_CHECKING:
+    from research.walkforward.study import Plan
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -93,6 +96,12 @@ class Run:
         What every trial earned, where the run stored it.
     choice : list of Doubt or None
         What a walk-forward found about the choices in its training windows; None where it chose nothing.
+    end : int
+        End of a backtest, UTC ns; 0 where it is not known.
+    windows : list of (int, int) or None
+        The test windows of a walk-forward that were run, ``[start, end)`` on bar open, UTC ns; None for a backtest.
+    covers : (list of str, int or None, int) or None
+        Symbols and span that a walk-forward's `data_hash` is over.
 
     """
 
@@ -108,6 +117,9 @@ class Run:
     synthetic: bool
     trial_returns: Floats | None = None
     choice: list[Doubt] | None = None
+    end: int = 0
+    windows: list[tuple[int, int]] | None = None
+    covers: tuple[list[str], int | None, int] | None = None
 
 
 def read_run(path: Path, trials: Path | None = None) -> Run:
@@ -145,6 +157,7 @@ def read_run(path: Path, trials: Path | None = None) -> Run:
         returns=np.diff(levels) / np.maximum(levels[:-1], 1e-12),
         synthetic=bool(plain.get("synthetic")),
         trial_returns=_beside(trials, file.parent),
+        end=time_ns(plain["end"]) if plain.get("end") else 0,
     )
 
 
@@ -152,7 +165,8 @@ def read_variants(path: Path, trials: Path | None = None) -> dict[str, Run]:
     """
     Read every variant (account and gate mode) of a walk-forward, or the one run of a backtest under an empty name.
 
-    Of a walk-forward only what needs no bars can be examined: its parameters change from fold to fold.
+    A walk-forward names its test windows, and its plan (``config.json`` beside the result) what it ran on; without the
+    plan only what needs no bars can be examined.
 
     Raises
     ------
@@ -170,23 +184,27 @@ def read_variants(path: Path, trials: Path | None = None) -> dict[str, Run]:
     found = {}
     try:
         choices = {a: _choice(of) for a, of in plain.get("tried", {}).items()}
+        planned = _plan(file.parent)
         for v in plain["variants"]:
             days, values = daily_equity([time_ns(t) for t, _, _ in v["equity"]], [float(e) for _, e, _ in v["equity"]])
             balance = float(v["start_balance"])
             levels = np.array([balance, *values])
+            ran = _ran(planned, v, balance)
             found[f"{v['account']} {v['gate']}"] = Run(
                 source=file,
                 symbols=list(v["symbols"]),
-                interval="",
+                interval=str(ran.config.get("interval", "")),
                 start=days[0] * DAY_NS if days else 0,
-                data_hash="",
-                config={"symbols": v["symbols"], "backtest": {"balance": balance}},
+                data_hash=ran.data_hash,
+                config=ran.config,
                 balance=balance,
                 trades=_trades(file, v["trades"]),
                 returns=np.diff(levels) / np.maximum(levels[:-1], 1e-12),
                 synthetic=bool(plain.get("synthetic")),
                 trial_returns=_beside(trials, file.parent / v["account"]),
                 choice=choices.get(v["account"]),
+                windows=[_window(line["fold"]) for line in v.get("lines", [])],
+                covers=ran.covers,
             )
     except (KeyError, TypeError, ValueError, msgspec.ValidationError) as e:
         raise DataError(f"{file}: variants: one lacks or misstates a field: {e}") from None
@@ -197,6 +215,43 @@ def _choice(tried: list[dict[str, Any]]) -> list[Doubt]:
     several = len(tried) > 1
     found = [(t["symbol"], msgspec.convert(d, Doubt)) for t in tried for d in t["doubts"]]
     return [msgspec.structs.replace(d, name=f"{d.name} {symbol}") if several else d for symbol, d in found]
+
+
+class _Ran(NamedTuple):
+    """What a walk-forward's plan says of one account; without a plan only what its result says."""
+
+    config: dict[str, Any]
+    data_hash: str = ""
+    covers: tuple[list[str], int | None, int] | None = None
+
+
+def _plan(folder: Path) -> "Plan | None":
+    file = folder / "config.json"
+    if not file.is_file():
+        return None
+    from research.walkforward.study import Plan  # noqa: PLC0415 - a study imports most of this project
+
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Plan)
+    except (OSError, msgspec.MsgspecError):
+        return None  # degraded: of another version, what needs the bars is said to be unknown
+
+
+def _window(fold: dict[str, Any]) -> tuple[int, int]:
+    return time_ns(fold["test_start"]), time_ns(fold["test_end"])
+
+
+def _ran(planned: "Plan | None", v: dict[str, Any], balance: float) -> _Ran:
+    if planned is None:
+        return _Ran({"symbols": v["symbols"], "backtest": {"balance": balance}})
+    from research.walkforward.study import needed_symbols  # noqa: PLC0415 - as above
+
+    own = msgspec.structs.replace(planned.node, symbols=tuple(v["symbols"]))
+    account = next(a for a in planned.accounts if a.symbols == v["symbols"])
+    config: dict[str, Any] = msgspec.to_builtins(own)
+    # The gate's models lie in the folds, each with a training period of its own; the walk's own plan keeps them apart.
+    config |= {"gate": {}, "backtest": config["backtest"] | {"balance": balance}}
+    return _Ran(config, account.data_hash, (needed_symbols(planned.config, own), None, account.history[1]))
 
 
 def _beside(given: Path | None, folder: Path) -> Floats | None:

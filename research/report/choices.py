@@ -26,12 +26,7 @@ def choice_sections(
         On which days, for people.
 
     """
-    verdicts = [
-        {"of": of, "examined": d.name, "verdict": _WORDS[d.passed], "reason": d.reason.value, "figures": d.detail}
-        for of, found in doubts.items()
-        for d in found
-    ]
-    sections = [Section("Doubt on the choice of parameters", f"Of all sets tried, {tried}.", verdicts)]
+    sections = [Section("Doubt on the choice of parameters", f"Of all sets tried, {tried}.", verdict_rows(doubts))]
     folds = [row for of, found in doubts.items() for d in found for row in _folds(of, d)]
     if folds:
         note = "The chosen set among those that differ by one step in one or more parameters."
@@ -50,6 +45,15 @@ def choice_sections(
     ]
     note = f"All sets with a value, {tried}; a parameter that matters shows a slope, not a spike."
     return [*sections, Section("Parameter stability map", note, rows)]
+
+
+def verdict_rows(doubts: Mapping[str, Sequence[Doubt]]) -> list[dict[str, Any]]:
+    """Return one row per verdict."""
+    return [
+        {"of": of, "examined": d.name, "verdict": _WORDS[d.passed], "reason": d.reason.value, "figures": d.detail}
+        for of, found in doubts.items()
+        for d in found
+    ]
 
 
 def _folds(of: str, doubt: Doubt) -> list[dict[str, Any]]:

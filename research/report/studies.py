@@ -7,7 +7,7 @@ import msgspec
 
 from catalog.instruments import interval_ns
 from node.config import format_time, parse_time
-from research.report.choices import choice_sections
+from research.report.choices import choice_sections, verdict_rows
 from research.report.subject import Page, Run, Section, market
 from research.walkforward.comparison import Window
 from research.walkforward.outcome import FoldLine, Variant, returns
@@ -50,7 +50,7 @@ def study_page(study: Study, windows: list[Window]) -> Page:
             for what in ("appeared", "vanished", "other_exit")
             for trade in getattr(s, what)
         ],
-        sections=_choices(study),
+        sections=[*_choices(study), _tested(study)],
         effort=(effort.trials, effort.daily_variance) if effort.trials > 0 else None,
         seed=config.seed,
     )
@@ -70,6 +70,18 @@ def _choices(study: Study) -> list[Section]:
         study.plan.config.selection.metric,
         "on the training windows only",
     )
+
+
+def _tested(study: Study) -> Section:
+    """Return the doubts on what the test windows gave: the verdicts ``python -m research.doubt FOLDER`` prints."""
+    from research.doubt.examine import Options, examine_gates, examine_run  # noqa: PLC0415 - slow imports
+    from research.doubt.result import read_variants  # noqa: PLC0415 - as above
+
+    runs, options = read_variants(Path(study.folder)), Options()
+    found = {name: examine_run(run, options, choice=False) for name, run in runs.items()}
+    rows = verdict_rows(found | {"gates": examine_gates(runs, options)})
+    note = "Test windows only; random and late entries fall into the window of the real ones, under its exits."
+    return Section("Doubt on the test windows", note, rows)
 
 
 def _bare(config: Any, *without: str) -> dict[str, Any]:

@@ -106,9 +106,7 @@ def make_plan(config: WalkForwardConfig, catalog: Path) -> Plan:
     for symbols in config.accounts:
         own = msgspec.structs.replace(node, symbols=tuple(symbols))
         history = covered(own)
-        needed = list(own.all_symbols)
-        if config.gates != ["off"]:
-            needed += [s for s in config.gate.symbols if s not in needed]
+        needed = needed_symbols(config, own)
         accounts.append(
             Account(
                 symbols=symbols,
@@ -135,6 +133,14 @@ def make_plan(config: WalkForwardConfig, catalog: Path) -> Plan:
         code=code,
         key=config_hash(bare, bare_node, strategy, hashes, code),
     )
+
+
+def needed_symbols(config: WalkForwardConfig, own: NodeConfig) -> list[str]:
+    """Return the symbols an account's data hash is over: traded ones, context, and those its gate learns from."""
+    needed = list(own.all_symbols)
+    if config.gates != ["off"]:
+        needed += [s for s in config.gate.symbols if s not in needed]
+    return needed
 
 
 def partial_folder(out: Path, planned: Plan) -> Path:

@@ -1,5 +1,6 @@
 """Whole studies on a generated market: same digits, killed and resumed, nothing of a test window in what was chosen."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -20,8 +21,10 @@ from catalog.ingest import main as ingest
 from catalog.reader import load_bars, load_funding
 from node.backtest_run import run_backtest
 from node.config import load_config
+from research.doubt import on_bars
 from research.doubt.__main__ import main as doubt
-from research.doubt.result import read_trial_returns
+from research.doubt.result import read_trial_returns, read_variants
+from research.doubt.verdict import stands
 from research.labels import LabelConfig
 from research.thresholds import ThresholdConfig
 from research.train_config import BoosterConfig
@@ -125,6 +128,9 @@ def test_a_killed_study_is_completed_and_its_digits_are_those_of_one_that_was_no
     assert (final / "result.json").read_bytes() == (whole / "result.json").read_bytes()
     for name in ("trades.csv", "folds.csv", "config.json", "run.json", "report.html"):
         assert (final / name).stat().st_size > 100
+    page = (final / "report.html").read_text()
+    assert "Doubt on the test windows" in page
+    assert page.count("random entries") >= len(planned.config.gates)
     for gate in ("off", "enforce"):
         assert gate in ended.stdout
     assert "share of" in ended.stdout
@@ -255,6 +261,42 @@ def test_all_that_was_tried_is_stored_and_examined(done, planned, capsys):
     assert capsys.readouterr().out.count("probability of backtest") == 1, "once per account, not once per gate"
 
 
+def test_doubts_on_bars_see_the_test_windows_and_nothing_else(planned, done, market_catalog, monkeypatch, tmp_path):
+    _, folder = done
+    run_ = read_variants(folder)["XRPUSDT off"]
+    seen = {}
+    foresight = on_bars.examine_foresight
+
+    def entries_seen(entries, **_):
+        seen["entries"] = entries
+        return stands("random entries")
+
+    def closes_seen(close, *more):
+        seen["close"] = close
+        return foresight(close, *more)
+
+    monkeypatch.setattr(on_bars, "examine_random_entries", entries_seen)
+    monkeypatch.setattr(on_bars, "examine_foresight", closes_seen)
+    found = {d.name: d for d in on_bars.examine_on_bars(run_, None, 7)}
+    assert {d.reason.value for d in found.values()}.isdisjoint({"unavailable"})
+    bars = load_bars(market_catalog, "XRPUSDT", "15m")
+    step = 900 * 10**9
+    windows = [w for w in run_.windows if any(w[0] < t <= w[1] for t in run_.trades.entry_time)]
+    assert len(seen["entries"]) == len(windows) > 1
+    for (start, end), entries in zip(windows, seen["entries"], strict=True):
+        inside = (bars.open_time >= start) & (bars.open_time < end)
+        np.testing.assert_array_equal(entries.prices.close, bars.close[inside])
+        when = bars.open_time[inside][entries.at] + step
+        assert when.tolist() == sorted(t for t in run_.trades.entry_time.tolist() if start < t <= end)
+    tested = (bars.open_time >= run_.windows[0][0]) & (bars.open_time < run_.windows[-1][1])
+    np.testing.assert_array_equal(seen["close"], bars.close[tested])
+    other = dataclasses.replace(run_, data_hash="0" * 64)
+    assert "holds other data" in on_bars.examine_on_bars(other, None, 7)[0].detail
+    shutil.copy2(folder / "result.json", tmp_path)
+    alone = on_bars.examine_on_bars(read_variants(tmp_path)["XRPUSDT off"], market_catalog, 7)
+    assert all(d.reason == "unavailable" and "plan" in d.detail for d in alone), "without the plan nothing is guessed"
+
+
 def test_the_best_of_many_worthless_sets_is_named_in_the_walk_forward(planned, tmp_path):
     """Plant: 60 sets on a market without anything to find; the choice and what it stands on are examined by name."""
     selection = SelectionConfig(
@@ -290,8 +332,7 @@ def cut_catalog(source, target, end_ns):
         bars, funding = load_bars(source, symbol, "15m", None, end_ns), load_funding(source, symbol, None, end_ns)
         columns = (bars.open, bars.high, bars.low, bars.close, bars.volume)
         rows = [
-            f"{t // 10**6}," + ",".join(repr(float(c[i])) for c in columns)
-            for i, t in enumerate(bars.open_time.tolist())
+            f"{t // 10**6}," + ",".join(f"{c[i]:.8f}" for c in columns) for i, t in enumerate(bars.open_time.tolist())
         ]
         prices, rates = target / f"{symbol}.csv", target / f"{symbol}-funding.csv"
         prices.write_text("\n".join(["open_time,open,high,low,close,volume", *rows]) + "\n")
