@@ -45,9 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     from catalog import through_raw  # noqa: PLC0415 - --help stays fast
     from catalog.csv_files import FUNDING, KLINES, CsvFile  # noqa: PLC0415 - --help stays fast
-    from catalog.raw import ledger  # noqa: PLC0415 - as above
+    from catalog.progress import progress  # noqa: PLC0415 - as above
     from catalog.table_files import TableFile, load_mapping  # noqa: PLC0415 - as above
-    from catalog.writer import ingest_funding, ingest_klines  # noqa: PLC0415 - as above
 
     if (options.kind == "klines") != bool(options.interval):
         raise DataError(f"{options.kind}: {'give' if options.kind == 'klines' else 'there is no'} --interval")
@@ -57,19 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def opened(path: Path) -> CsvFile:
         return TableFile(path, layout, mapping, drop_last=options.drop_last)
 
-    shared = {"catalog": options.catalog, "symbol": options.symbol, "replace": options.replace, "opened": opened}
-    root = through_raw.root_of(options.catalog, options.raw, cache_only=options.cache_only)
-    if root is not None:
-        report = through_raw.bring(options.paths, root=root, interval=options.interval, **shared)
-    else:
-        try:
-            if options.kind == "klines":
-                report = ingest_klines(options.paths, interval=options.interval, **shared)
-            else:
-                report = ingest_funding(options.paths, **shared)
-        except DataError as e:
-            ledger.refused(options.catalog, options.paths, e, options.kind, options.symbol, options.interval)
-            raise
+    with progress("reading", wanted=not options.json) as shown:
+        report = through_raw.take(
+            options.paths,
+            catalog=options.catalog,
+            symbol=options.symbol,
+            interval=options.interval,
+            raw=options.raw,
+            cache_only=options.cache_only,
+            replace=options.replace,
+            progress=shown,
+            opened=opened,
+        )
     if options.json:
         sys.stdout.write(json.dumps(asdict(report)) + "\n")
         return 0

@@ -14,7 +14,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from strategies.errors import DataError
 from strategies.startup import run_command
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def _print(report: "Report") -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     options = _parser().parse_args(arguments)
-    from catalog.writer import ingest_funding, ingest_instruments, ingest_klines  # noqa: PLC0415 - --help stays fast
+    from catalog.writer import ingest_instruments  # noqa: PLC0415 - --help stays fast
 
     if options.command == "instruments":
         done = ingest_instruments(
@@ -83,30 +82,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = ", ".join(f"{count} {state}" for state, count in counts.items())
             sys.stdout.write(f"instruments: {text}; {options.catalog}\n")
         return 0
-    shared = {
-        "catalog": options.catalog,
-        "symbol": options.symbol,
-        "instruments": options.instruments,
-        "replace": options.replace,
-        "wait_seconds": options.wait,
-    }
     from catalog import through_raw  # noqa: PLC0415 - as above
-    from catalog.raw import ledger  # noqa: PLC0415 - as above
+    from catalog.progress import progress  # noqa: PLC0415 - as above
 
-    root = through_raw.root_of(options.catalog, options.raw, cache_only=options.cache_only)
-    if root is not None:
-        report = through_raw.bring(options.paths, root=root, interval=getattr(options, "interval", None), **shared)
-    else:
-        try:
-            if options.command == "klines":
-                report = ingest_klines(options.paths, interval=options.interval, **shared)
-            else:
-                report = ingest_funding(options.paths, **shared)
-        except DataError as e:
-            ledger.refused(
-                options.catalog, options.paths, e, options.command, options.symbol, getattr(options, "interval", None)
-            )
-            raise
+    with progress("reading", wanted=not options.json) as shown:
+        report = through_raw.take(
+            options.paths,
+            catalog=options.catalog,
+            symbol=options.symbol,
+            interval=getattr(options, "interval", None),
+            raw=options.raw,
+            cache_only=options.cache_only,
+            instruments=options.instruments,
+            replace=options.replace,
+            wait_seconds=options.wait,
+            progress=shown,
+        )
     if options.json:
         sys.stdout.write(json.dumps(asdict(report)) + "\n")
     else:

@@ -16,6 +16,7 @@ from catalog import building, checks, manifest, store, tables, writer
 from catalog.checks import Grid, Series
 from catalog.csv_files import CsvFile
 from catalog.instruments import bar_type_text, instrument_id_text
+from catalog.progress import Progress
 from catalog.quality import ingested
 from catalog.raw import days as raw_days
 from catalog.raw import ledger
@@ -48,6 +49,57 @@ def root_of(catalog: Path, given: Path | None, *, cache_only: bool) -> Path | No
     return store.raw_name(catalog) if beside is None and not (catalog / "data").exists() else beside
 
 
+def take(
+    paths: Sequence[Path],
+    *,
+    catalog: Path,
+    symbol: str,
+    interval: str | None,
+    raw: Path | None = None,
+    cache_only: bool = False,
+    progress: Progress | None = None,
+    opened: Callable[[Path], CsvFile] | None = None,
+    **options: Any,
+) -> Report:
+    """
+    Bring files of candles (with `interval`) or of funding to where :func:`root_of` says; refusals are noted there.
+
+    Parameters
+    ----------
+    raw, cache_only
+        See :func:`root_of`.
+    progress : Progress, optional
+        Told the bytes of all files, twice when they go through the raw store, and of each file read.
+    opened : Callable, optional
+        For files of other forms.
+    **options
+        See :func:`bring`.
+
+    Raises
+    ------
+    DataError, ConfigError
+        Propagate: see :func:`bring`.
+
+    """
+    root, progress = root_of(catalog, raw, cache_only=cache_only), progress or Progress()
+    progress.expect(sum(map(_size, paths)) * (1 if root is None else 2))
+    shared: dict[str, Any] = options | {"catalog": catalog, "symbol": symbol}
+    if root is not None:
+        return bring(paths, root=root, interval=interval, opened=opened, progress=progress, **shared)
+
+    def counted(path: Path) -> Path | CsvFile:
+        progress.advance(_size(path))
+        return path if opened is None else opened(path)
+
+    try:
+        if interval is None:
+            return writer.ingest_funding(paths, opened=counted, **shared)
+        return writer.ingest_klines(paths, interval=interval, opened=counted, **shared)
+    except DataError as e:
+        ledger.refused(catalog, paths, e, "klines" if interval else "funding", symbol, interval)
+        raise
+
+
 def bring(
     paths: Sequence[Path],
     *,
@@ -60,6 +112,7 @@ def bring(
     now_ns: int | None = None,
     wait_seconds: float = 60.0,
     opened: Callable[[Path], CsvFile] | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """
     Bring files of candles (with `interval`) or of funding into the raw store, and the catalog up to date with it.
@@ -74,10 +127,11 @@ def bring(
         as it was.
 
     """
-    kind = "klines" if interval else "funding"
+    kind, progress = "klines" if interval else "funding", progress or Progress()
     grid, _ = writer.figures(catalog, symbol, instruments)
 
     def read(path: Path) -> Series:
+        progress.advance(_size(path))
         file = path if opened is None else opened(path)
         if interval:
             return checks.read_klines(file, grid, interval, now_ns)
@@ -100,7 +154,7 @@ def bring(
         "replace": replace,
     }
     if opened is None:
-        put(paths, wait_seconds=wait_seconds, **shared)
+        put(paths, wait_seconds=wait_seconds, progress=Progress(advance=progress.advance), **shared)
     else:
         for path, series, _ in parts:
             put_rows(_columns(series, grid, interval), source=str(path), wait_seconds=wait_seconds, **shared)
@@ -119,6 +173,10 @@ def bring(
     return replace_fields(
         told, total=len(now.time), first=checks.iso(int(now.time[0])), last=checks.iso(int(now.time[-1]))
     )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def adopt(root: Path, catalog: Path, grid: Grid, interval: str | None, *, wait_seconds: float = 60.0) -> int:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from catalog import imports, manifest, provenance, repair, resample
+from catalog import imports, manifest, provenance, repair, resample, through_raw
 from catalog.asof import asof
 from catalog.build import main as build
 from catalog.ingest import main as ingest
 from catalog.instruments import DEFAULT_PATH
+from catalog.progress import Progress
 from catalog.raw import days as raw_days
 from catalog.reader import load_bars
 from catalog.through_raw import bring
@@ -208,3 +209,13 @@ def test_a_correction_reaches_neither_bars_nor_funding_of_an_earlier_instant(
         everything = load_bars(catalog, SYMBOL, "15m")
         assert known.bars["15m"].close.tolist() == everything.close.tolist()
     rebuilt(raw, catalog)
+
+
+@pytest.mark.parametrize("cache_only", [False, True])
+def test_progress_comes_to_what_was_expected(catalog: Path, write_csv: Callable[..., Path], cache_only: bool) -> None:
+    paths = [write_csv(rows(60)[:30], "a.csv"), write_csv(rows(60)[30:], "b.csv")]
+    expected, done = [], []
+    shown = Progress(expected.append, done.append)
+    through_raw.take(paths, catalog=catalog, symbol=SYMBOL, interval="15m", cache_only=cache_only, progress=shown)
+    assert expected == [sum(done)]
+    assert len(done) == (2 if cache_only else 4)
