@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from catalog.csv_files import FUNDING, KLINES, UNITS, CsvFile, odd_close, unit_of
 from catalog.fixed_point import MAX_UNITS, SCALE_DIGITS, Int64s, Words, decode
 from catalog.instruments import interval_ns
+from catalog.plausible import refuse_alone, refuse_rates
 from strategies.errors import DataError
 
 PRICES = ("open", "high", "low", "close")
@@ -87,7 +88,9 @@ def iso(time_ns: int) -> str:
     return str(np.datetime64(int(time_ns) // 1_000_000_000, "s")) + "Z"
 
 
-def read_klines(path: Path | CsvFile, grid: Grid, interval: str, now_ns: int | None = None) -> Series:
+def read_klines(
+    path: Path | CsvFile, grid: Grid, interval: str, now_ns: int | None = None, *, insist: bool = False
+) -> Series:
     """
     Return the bars of a file.
 
@@ -101,6 +104,8 @@ def read_klines(path: Path | CsvFile, grid: Grid, interval: str, now_ns: int | N
         For example ``15m``.
     now_ns : int, optional
         Wall time; a bar that closes later is unfinished. Default: the system clock.
+    insist : bool
+        Take what :mod:`catalog.plausible` refuses.
 
     Raises
     ------
@@ -129,6 +134,8 @@ def read_klines(path: Path | CsvFile, grid: Grid, interval: str, now_ns: int | N
         if text:
             raise file.fail(file.line_of(0), "close_time", text, "check --interval and the time zone")
     series = _ordered(file, time, values, "open_time")
+    if not insist:
+        refuse_alone(file, time, values, grid.price_precision, grid.quantity_precision)
     _warn_gaps(series, step)
     off_tick = _any(series.values[:, i] % grid.tick_units != 0 for i in range(4) if grid.tick_units > 1)
     if off_tick is not None and off_tick.any():
@@ -141,7 +148,7 @@ def read_klines(path: Path | CsvFile, grid: Grid, interval: str, now_ns: int | N
     return series
 
 
-def read_funding(path: Path | CsvFile, symbol: str, now_ns: int | None = None) -> Series:
+def read_funding(path: Path | CsvFile, symbol: str, now_ns: int | None = None, *, insist: bool = False) -> Series:
     """
     Return the funding settlements of a file, times rounded from the exchange's milliseconds of jitter to the hour.
 
@@ -178,7 +185,23 @@ def read_funding(path: Path | CsvFile, symbol: str, now_ns: int | None = None) -
         if settled[row] > now:
             raise file.fail(line, "calc_time", f"{iso(settled[row])} is in the future", "remove the row")
         raise file.fail(line, "funding_interval_hours", "not a number of hours from 1 to 24", "correct the row")
-    return _ordered(file, settled, np.column_stack([units, hours * 60]), "calc_time")
+    if not insist:
+        refuse_rates(file, units, RATE_DIGITS)
+    series = _ordered(file, settled, np.column_stack([units, hours * 60]), "calc_time")
+    _warn_hours(series)
+    return series
+
+
+def _warn_hours(series: Series) -> None:
+    said, apart = series.values[1:, 1], np.diff(series.time) // (60 * 1_000_000_000)
+    known = said > 0
+    wrong = known & (said != apart)
+    if len(wrong) >= 3 and wrong.sum() * 2 > known.sum():
+        usual = int(np.median(apart[known]))
+        series.warnings.append(
+            f"funding_interval_hours contradicts the times of {int(wrong.sum())} rows, which are mostly {usual / 60:g} "
+            f"hours apart, first {iso(_first(Series(series.time[1:], series.values[1:]), wrong))}"
+        )
 
 
 def _quick_klines(file: CsvFile, grid: Grid) -> tuple[Int64s, NDArray[np.int64], Int64s | None] | None:

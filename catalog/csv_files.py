@@ -40,6 +40,7 @@ UNITS = {"seconds": 1_000_000_000, "milliseconds": 1_000_000, "microseconds": 1_
 _EARLIEST = int(datetime(2008, 1, 1, tzinfo=UTC).timestamp())
 _LATEST = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp())
 _GZIP, _ZIP, _BOM = b"\x1f\x8b", b"PK", b"\xef\xbb\xbf"
+_HEAD = 1 << 18
 _LIMIT = Decimal(10) ** 22
 _SCALE = 10**SCALE_DIGITS
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -86,6 +87,7 @@ KLINES = Layout(
         "close": ("close", "c", "closeprice"),
         "volume": ("volume", "v", "vol", "basevolume"),
         "close_time": ("closetime",),
+        "quote_volume": ("quotevolume", "quoteassetvolume"),
     },
     bare={12: KLINE_COLUMNS, 6: KLINE_COLUMNS[:6]},
 )
@@ -186,6 +188,21 @@ class CsvFile:
         except DataError:
             return None
 
+    def turnover(self) -> NDArray[np.float64] | None:
+        """Return the turnover of the first rows (a quarter of a megabyte), None where no column of numbers holds it."""
+        if "quote_volume" not in self.columns:
+            return None
+        head, name = self._content[:_HEAD], str(self.columns["quote_volume"])
+        head = head[: head.rfind(b"\n") + 1] if len(self._content) > _HEAD else head
+        names = [str(i) for i in range(self._width)]
+        reading = arrow_csv.ReadOptions(column_names=names, skip_rows=self._header_lines)
+        taking = arrow_csv.ConvertOptions(include_columns=[name], column_types={name: pa.float64()})
+        try:
+            table = arrow_csv.read_csv(pa.BufferReader(head), read_options=reading, convert_options=taking)
+        except pa.ArrowInvalid:
+            return None
+        return np.asarray(table[name].to_numpy(), dtype=np.float64)
+
     def symbols(self) -> set[str]:
         """Return the values of the ``symbol`` column, empty when there is none."""
         if "symbol" not in self.columns:
@@ -230,6 +247,10 @@ class CsvFile:
             cells = [cell.strip() for cell in next(csv.reader([first]))]
         except csv.Error as e:
             raise self.fail(1, "rows", str(e), "is this a CSV file?") from None
+        other = {"<": "a web page (HTML)", "{": "JSON", "[": "JSON"}.get(first.lstrip()[:1])
+        if other is not None:
+            remedy = "an error answer? candles of the API: one row per line, without brackets"
+            raise self.fail(1, "content", f"{other}, no CSV: {first.strip()[:80]}", remedy)
         if len(cells) == 1 and re.search(r"[;\t|]", first):
             raise self.fail(1, "columns", "columns are not separated by commas", "save the file as comma-separated")
         layout = self.layout

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from catalog.ingest import INSIST
 from strategies.errors import DataError
 from strategies.startup import run_command
 
@@ -32,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--interval", help="of klines, for example 15m")
     parser.add_argument("--mapping", type=Path, help="YAML with the file's column names; default freqtrade's")
     parser.add_argument("--drop-last", action="store_true", help="leave the last row out: it may have been open")
+    parser.add_argument("--insist", action="store_true", help=INSIST)
     parser.add_argument("--replace", action="store_true", help="the files win over stored rows that differ")
     parser.add_argument("--catalog", type=Path, default=DEFAULT_CATALOG, help="catalog directory (%(default)s)")
     parser.add_argument("--raw", type=Path, help="raw store to write first (default: the one beside the catalog)")
@@ -65,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raw=options.raw,
             cache_only=options.cache_only,
             replace=options.replace,
+            insist=options.insist,
             progress=shown,
             opened=opened,
         )

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from catalog.writer import Report
 
 
+INSIST = "take what looks like another unit, exchanged columns, or prices that move although nothing was traded"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m catalog.ingest", description="Bring files into the catalog.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -43,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--symbol", required=True, help="venue symbol, for example XRPUSDT")
         command.add_argument("--instruments", type=Path, help="file with the instrument's figures")
         command.add_argument("--replace", action="store_true", help="the files win over stored rows that differ")
+        command.add_argument("--insist", action="store_true", help=INSIST)
         command.add_argument("--raw", type=Path, help="raw store to write first (default: the one beside the catalog)")
         command.add_argument("--cache-only", action="store_true", help="write the catalog alone")
         if name == "klines":
@@ -95,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cache_only=options.cache_only,
             instruments=options.instruments,
             replace=options.replace,
+            insist=options.insist,
             wait_seconds=options.wait,
             progress=shown,
         )

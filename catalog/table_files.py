@@ -86,6 +86,9 @@ class TableFile(CsvFile):
 
     """
 
+    def turnover(self) -> None:
+        """Return None: such files are brought without it."""
+
     def __init__(self, path: Path, layout: Layout, mapping: ImportMapping, *, drop_last: bool = False) -> None:
         self.path, self.layout = path, layout
         table = _read(path, mapping.separator)

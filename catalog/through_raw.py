@@ -109,6 +109,7 @@ def bring(
     interval: str | None = None,
     instruments: Path | None = None,
     replace: bool = False,
+    insist: bool = False,
     now_ns: int | None = None,
     wait_seconds: float = 60.0,
     opened: Callable[[Path], CsvFile] | None = None,
@@ -134,11 +135,13 @@ def bring(
         progress.advance(_size(path))
         file = path if opened is None else opened(path)
         if interval:
-            return checks.read_klines(file, grid, interval, now_ns)
-        return checks.read_funding(file, symbol, now_ns)
+            return checks.read_klines(file, grid, interval, now_ns, insist=insist)
+        return checks.read_funding(file, symbol, now_ns, insist=insist)
 
     try:
         parts = [writer.checked_part(path, symbol, interval, None, read) for path in paths]
+        if interval and not insist:
+            writer.refuse_other_unit(parts, _stored(catalog, grid, interval), grid)
     except DataError as e:
         root.mkdir(parents=True, exist_ok=True)
         ledger.refused(root, paths, e, kind, symbol, interval)

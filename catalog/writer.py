@@ -9,13 +9,14 @@ stored is refused unless the caller says that the files are right.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from catalog import checks, store, tables
+from catalog import checks, plausible, store, tables
 from catalog.checks import Grid, Series, iso
 from catalog.csv_files import CsvFile
 from catalog.file_names import refuse_name, refuse_period
@@ -68,6 +69,7 @@ def ingest_klines(
     interval: str,
     instruments: Path | None = None,
     replace: bool = False,
+    insist: bool = False,
     window: tuple[int, int] | None = None,
     now_ns: int | None = None,
     wait_seconds: float = 60.0,
@@ -86,6 +88,8 @@ def ingest_klines(
         exchangeInfo JSON or YAML with the instrument's figures; default: the catalog's, then `config/instruments.yaml`.
     replace : bool
         The files win over stored bars that differ.
+    insist : bool
+        Take what :mod:`catalog.plausible` refuses.
     window : tuple[int, int], optional
         Take only bars that open in ``[start, end)``, UTC ns.
     now_ns : int, optional
@@ -101,10 +105,16 @@ def ingest_klines(
     """
     grid, spec = figures(catalog, symbol, instruments)
     parts = [
-        checked_part(path, symbol, interval, window, lambda p: checks.read_klines(opened(p), grid, interval, now_ns))
+        checked_part(
+            path,
+            symbol,
+            interval,
+            window,
+            lambda p: checks.read_klines(opened(p), grid, interval, now_ns, insist=insist),
+        )
         for path in paths
     ]
-    return _commit_bars(parts, catalog, grid, spec, interval, replace=replace, wait_seconds=wait_seconds)
+    return _commit_bars(parts, catalog, grid, spec, interval, replace=replace, insist=insist, wait_seconds=wait_seconds)
 
 
 def ingest_funding(
@@ -114,6 +124,7 @@ def ingest_funding(
     symbol: str,
     instruments: Path | None = None,
     replace: bool = False,
+    insist: bool = False,
     window: tuple[int, int] | None = None,
     now_ns: int | None = None,
     wait_seconds: float = 60.0,
@@ -122,7 +133,9 @@ def ingest_funding(
     """Bring funding settlements into the catalog; parameters and errors as in :func:`ingest_klines`."""
     _, spec = figures(catalog, symbol, instruments)
     parts = [
-        checked_part(path, symbol, None, window, lambda p: checks.read_funding(opened(p), symbol, now_ns))
+        checked_part(
+            path, symbol, None, window, lambda p: checks.read_funding(opened(p), symbol, now_ns, insist=insist)
+        )
         for path in paths
     ]
     return _commit_funding(parts, catalog, symbol, spec, replace=replace, wait_seconds=wait_seconds)
@@ -267,6 +280,7 @@ def _commit_bars(
     interval: str,
     *,
     replace: bool = False,
+    insist: bool = True,
     wait_seconds: float = 60.0,
 ) -> Report:
     symbol, identifier = grid.symbol, bar_type_text(grid.symbol, interval)
@@ -274,6 +288,8 @@ def _commit_bars(
     with store.locked(catalog, wait_seconds):
         table = store.read_table(catalog, store.BARS, identifier)
         known = tables.bars_from_table(table, grid, interval, catalog) if table is not None else None
+        if not insist:
+            refuse_other_unit(parts, known, grid)
         merged = _Merge(known, replace, lambda row: _bar_text(row, grid))
         merged.add_all(parts)
         series = merged.series
@@ -309,6 +325,22 @@ def _commit_funding(
             )
             ingested.record(catalog, symbol, ingested.FUNDING, findings, per_day)
     return told(merged.report("funding", symbol, None, catalog, parts), findings, per_day)
+
+
+def refuse_other_unit(parts: list[_Part], known: Series | None, grid: Grid) -> None:
+    """
+    Refuse files of bars whose prices are in another unit than stored ones, or than those of the other files.
+
+    Raises
+    ------
+    DataError
+        Propagate: see :func:`catalog.plausible.refuse_against`.
+
+    """
+    for path, series, _ in parts:
+        plausible.refuse_against(path, series.time, series.values, known, grid.price_precision)
+    for one, two in pairwise(sorted((p for p in parts if len(p[1].time)), key=lambda p: int(p[1].time[0]))):
+        plausible.refuse_against(two[0], two[1].time, two[1].values, one[1], grid.price_precision)
 
 
 def laid_over(parts: list[_Part], known: Series | None) -> "_Merge":

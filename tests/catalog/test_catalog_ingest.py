@@ -290,7 +290,7 @@ CONTENTS: dict[str, tuple[str, bytes, str]] = {
     "semicolons": ("a.csv", b"1741132800000;1;1;1;1;1\n", "not separated by commas"),
     "five columns": ("a.csv", b"1741132800000,1,1,1,1\n", "5 columns, 12 or 6 expected"),
     "funding": ("a.csv", b"calc_time,last_funding_rate\n1741132800000,0.0001\n", "is this a klines file?"),
-    "web page": ("a.csv", b"<html><body>404</body></html>", "no such column"),
+    "web page": ("a.csv", b"<html><body>404</body></html>", "a web page"),
 }
 
 

@@ -88,7 +88,7 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "an hour late": (NAME, lambda: moved(60), ":2: close_time: the bar closes -59 minutes after it opens"),
     "eight hours early": (NAME, lambda: moved(-480), "(:2: close_time: the bar closes 481 minutes|says 2025-03-05)"),
     "shifted columns": (NAME, lambda: text([[r[0], *r[2:6], r[1], *r[6:]] for r in table()]), ":2: high: .* is below"),
-    "html": (NAME, lambda: b"<html><body>404</body></html>", ":1: open_time: no such column"),
+    "html": (NAME, lambda: b"<html><body>404</body></html>", ":1: (content: a web page|open_time: no such column)"),
     "error page as zip": (ZIP, lambda: b"<?xml version='1.0'?><Error/>", "not a zip archive"),
 }
 TAKEN: dict[str, Callable[[], bytes]] = {

@@ -184,13 +184,13 @@ def spike(made: Sheet, source: random.Random) -> int:
 
 
 def frozen(made: Sheet, source: random.Random) -> int:
-    row = somewhere(made, source)
+    count = {"klines": 4}.get(made.kind, 17 if made.kind in CANDLES else 30 if made.kind in FIGURES else 260)
+    row = min(somewhere(made, source), len(made.rows) - count)  # a book has too few rows for any place
     if made.kind == "book_depth":
         row -= row % 10
         for i in range(row, row + 300):
             made.rows[i][2:] = made.rows[row + (i - row) % 10][2:]
         return stamp(made, row)
-    count = {"klines": 4}.get(made.kind, 17 if made.kind in CANDLES else 30 if made.kind in FIGURES else 260)
     keep = {made.time, KINDS[made.kind].rising, "event_time", "first_trade_id", "last_trade_id"}
     for i in range(row, row + count):
         for name in made.header:
