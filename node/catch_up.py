@@ -8,6 +8,8 @@ brought up to date from the venue's own trade and income history.
 Errors: **propagate** (the node does not start on an incomplete record).
 """
 
+import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -27,7 +29,10 @@ _PAGE = 1000
 _MILLI_NS = 1_000_000
 _HOUR_MS = 3_600_000
 _INCOME_DAYS_MS = 7 * 24 * _HOUR_MS
+_WEEK_MS = 7 * 24 * _HOUR_MS
 _MARGIN_MS = 60_000
+_PAUSES = (0.25, 0.5, 1.0)
+"""Seconds until trades are asked for again."""
 _CENT = Decimal("1e-8")
 
 
@@ -56,13 +61,14 @@ async def missed_fills(
         Propagate: the venue cannot be asked.
 
     """
-    since = _first_wall_time(journal)
-    if since is None:
+    begun, last = _first_wall_time(journal), _last_wall_time(journal)
+    if begun is None or last is None:
         return []
+    since_ms = max(begun // _MILLI_NS - _MARGIN_MS, last // _MILLI_NS - _WEEK_MS)
     found = []
     for symbol in symbols:
-        known = {f.id for f in journal.fills(symbol=symbol)}
-        for trade in await _trades(rest, symbol, known, since // _MILLI_NS - _MARGIN_MS):
+        fills = journal.fills(symbol=symbol)
+        for trade in await _complete(rest, symbol, fills, since_ms):
             client_order_id = await _client_order_id(rest, symbol, trade["orderId"])
             found.append(_fill(symbol, trade, client_order_id, replay=replay))
     return sorted(found, key=lambda f: int(f.id.rpartition("/")[2]))
@@ -142,16 +148,57 @@ def _first_wall_time(journal: Journal) -> int | None:
     return min(times, default=None)
 
 
+def _last_wall_time(journal: Journal) -> int | None:
+    """Return when the journal last recorded something that comes with every bar or trade, UTC ns."""
+    times = [r[-1].wall_time for r in (journal.fills(), journal.signals(), journal.equity()) if r]
+    return max(times, default=None)
+
+
+async def _complete(rest: BinanceRest, symbol: str, fills: Sequence[FillRecord], since_ms: int) -> list[dict[str, Any]]:
+    """
+    Return the trades of a symbol that are not among `fills`, and ask again while they do not lead to its position.
+
+    The exchange's list of trades may be behind its positions for a moment. What still does not add up after that (a
+    position older than the journal) is the ledger's to tell of.
+    """
+    known = {f.id for f in fills}
+    before = sum((_signed(f.side, f.quantity) for f in fills), Decimal(0))
+    for pause in (*_PAUSES, None):
+        trades = await _trades(rest, symbol, known, since_ms)
+        rows = await rest.get("/fapi/v2/positionRisk", {"symbol": symbol}, signed=True)
+        held = sum((Decimal(row["positionAmt"]) for row in rows if row["symbol"] == symbol), Decimal(0))
+        if pause is None or before + sum((_signed(t["side"], t["qty"]) for t in trades), Decimal(0)) == held:
+            break
+        await asyncio.sleep(pause)
+    return trades
+
+
+def _signed(side: str, quantity: str) -> Decimal:
+    return Decimal(quantity) * (1 if side == "BUY" else -1)
+
+
 async def _trades(rest: BinanceRest, symbol: str, known: set[str], since_ms: int) -> list[dict[str, Any]]:
+    """Return the trades that are not `known`: those after the newest known, else all since then, a week at a time."""
     numbers = [int(i.rpartition("/")[2]) for i in known if i.rpartition("/")[2].isdigit()]
-    position: dict[str, Any] = {"fromId": max(numbers) + 1} if numbers else {"startTime": since_ms}
     found: list[dict[str, Any]] = []
-    while True:
-        page = await rest.get("/fapi/v1/userTrades", {"symbol": symbol, "limit": _PAGE, **position}, signed=True)
-        found += [t for t in page if f"{symbol}/{t['id']}" not in known]
-        if len(page) < _PAGE:
-            return found
-        position = {"fromId": page[-1]["id"] + 1}
+
+    async def page(**where: int) -> list[dict[str, Any]]:
+        rows = await rest.get("/fapi/v1/userTrades", {"symbol": symbol, "limit": _PAGE, **where}, signed=True)
+        found.extend(t for t in rows if f"{symbol}/{t['id']}" not in known)
+        return list(rows)
+
+    after = max(numbers, default=None)
+    now_ms, start = time.time_ns() // _MILLI_NS, since_ms
+    while after is None and start <= now_ms + _MARGIN_MS:
+        # Longer spans are cut by the exchange without a word.
+        rows = await page(startTime=start, endTime=start + _WEEK_MS - 1)
+        start += _WEEK_MS
+        if len(rows) == _PAGE:
+            after = int(rows[-1]["id"])
+    while after is not None:
+        rows = await page(fromId=after + 1)
+        after = int(rows[-1]["id"]) if len(rows) == _PAGE else None
+    return found
 
 
 async def _client_order_id(rest: BinanceRest, symbol: str, order_id: int) -> str:

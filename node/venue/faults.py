@@ -41,7 +41,8 @@ class ResponseFault(FrozenConfig, frozen=True):
         ``execute_then_close``: the TCP connection is reset instead of an answer. ``delay``: only late. ``trickle``: the
         answer arrives in pieces of `piece` bytes, `answer_delay_ms` apart.
     status, code, message : int, int, str
-        The failing answer; with a `code` of 0 the body is `message` as plain text (a proxy's page).
+        The wrong answer; with a `code` of 0 the body is `message` as it is: a proxy's page, or with a status of 200
+        what only looks like an answer (empty, cut, of another account).
     headers : dict[str, str]
         Extra headers, e.g. Retry-After.
     delay_ms : float
@@ -56,7 +57,7 @@ class ResponseFault(FrozenConfig, frozen=True):
     times: Annotated[int, Meta(ge=1)] = 1
     skip: Annotated[int, Meta(ge=0)] = 0
     mode: Literal["fail", "execute_then_fail", "close", "execute_then_close", "delay", "trickle"] = "fail"
-    status: Annotated[int, Meta(ge=400, le=599)] = 503
+    status: Annotated[int, Meta(ge=200, le=599)] = 503
     code: int = -1008
     message: str = "Server is currently overloaded with other requests. Please try again in a few minutes."
     headers: dict[str, str] = field(default_factory=dict)
@@ -77,8 +78,9 @@ class KlineFault(FrozenConfig, frozen=True):
         Klines affected.
     skip : int
         Matching klines let through first.
-    mode : {"missing", "duplicate", "late"}
-        Never sent, sent twice, or sent `delay_ms` later. Missing and late ones do not hold up a replay's barrier.
+    mode : {"missing", "duplicate", "late", "stripped"}
+        Never sent, sent twice, sent `delay_ms` later, or sent without the candle. A replay's barrier waits for those
+        that are sent whole and in time.
     delay_ms : float
         Delay of a late kline, wall ms.
 
@@ -87,7 +89,7 @@ class KlineFault(FrozenConfig, frozen=True):
     symbol: str = ""
     times: Annotated[int, Meta(ge=1)] = 1
     skip: Annotated[int, Meta(ge=0)] = 0
-    mode: Literal["missing", "duplicate", "late"] = "missing"
+    mode: Literal["missing", "duplicate", "late", "stripped"] = "missing"
     delay_ms: Annotated[float, Meta(ge=0)] = 500.0
 
 
@@ -103,9 +105,9 @@ class EventFault(FrozenConfig, frozen=True):
         Order status (``o.X``) to match; empty for any.
     times : int
         Events affected.
-    mode : {"mute", "duplicate", "hold", "delay"}
-        Lost, sent twice, held back and sent in reverse order when the fault is used up, or sent `delay_ms` later (and
-        so after what happens meanwhile).
+    mode : {"mute", "duplicate", "hold", "delay", "stripped"}
+        Lost, sent twice, held back and sent in reverse order when the fault is used up, sent `delay_ms` later (and
+        so after what happens meanwhile), or sent without what it tells of: nobody can read it.
     delay_ms : float
         Delay, wall ms.
 
@@ -114,7 +116,7 @@ class EventFault(FrozenConfig, frozen=True):
     event: str = ""
     status: str = ""
     times: Annotated[int, Meta(ge=1)] = 1
-    mode: Literal["mute", "duplicate", "hold", "delay"] = "mute"
+    mode: Literal["mute", "duplicate", "hold", "delay", "stripped"] = "mute"
     delay_ms: Annotated[float, Meta(ge=0)] = 200.0
 
 
@@ -203,6 +205,8 @@ class Faults:
                 return []
             if fault.mode == "duplicate":
                 return [event, event]
+            if fault.mode == "stripped":
+                return [stripped(event)]
             if fault.mode == "delay":
                 asyncio.get_running_loop().call_later(fault.delay_ms / 1000, self.deliver_late, event)
                 return []
@@ -212,6 +216,11 @@ class Faults:
             held, self._held = self._held[::-1], []
             return held
         return [event]
+
+
+def stripped(event: Event) -> Event:
+    """Return an event with nothing in what it tells of."""
+    return {name: {} if isinstance(value, dict) else value for name, value in event.items()}
 
 
 def reset(request: web.Request) -> None:

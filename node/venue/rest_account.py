@@ -13,6 +13,8 @@ from node.venue.venue import Venue
 type Json = dict[str, Any]
 
 _SIGNED = Security.SIGNED
+_HOUR_MS = 3_600_000
+_TRADES_MS = 7 * 24 * _HOUR_MS
 
 
 def register(table: EndpointTable) -> None:
@@ -144,10 +146,21 @@ def user_trades(venue: Venue, params: Params) -> list[Json]:
     symbol = filters.instrument_of(venue.engine, params).symbol
     limit = params.limit(500, 1000)
     order_id, first = params.integer("orderId"), params.integer("fromId")
+    start, end = params.integer("startTime"), params.integer("endTime")
+    if first and (start or end):
+        raise error(-1128)
+    if start and end and end - start > _TRADES_MS:
+        raise error(-1127, _TRADES_MS // _HOUR_MS)
+    if not (first or order_id):  # asked for by time, in spans of a week
+        start = start or (end or venue.clock.wall_ms()) - _TRADES_MS
+        end = end or start + _TRADES_MS
     found = [
         f
         for f in venue.books.fills
-        if f.symbol == symbol and order_id in (0, f.order_id) and f.trade_id >= first and in_window(params, f.wall_ms)
+        if f.symbol == symbol
+        and order_id in (0, f.order_id)
+        and f.trade_id >= first
+        and start <= f.wall_ms <= (end or f.wall_ms)
     ]
     from_start = first or "startTime" in params
     return [venue.payloads.trade(f) for f in (found[:limit] if from_start else found[-limit:])]

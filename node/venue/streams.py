@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from node.venue.faults import KlineFault
+from node.venue.faults import KlineFault, stripped
 from node.venue.hub import Connection
 from node.venue.user_stream import is_listen_key
 
@@ -113,7 +113,9 @@ class MarketStreams:
         """Publish a finished bar and count it, unless a fault takes it."""
         fault = self.kline_fault(data["s"])
         if fault is not None and fault.mode != "duplicate":
-            if fault.mode == "late":
+            if fault.mode == "stripped":
+                self.publish(stream, stripped(data))
+            elif fault.mode == "late":
                 asyncio.get_running_loop().call_later(fault.delay_ms / 1000, self.publish, stream, data)
             return
         self.closed_klines += self.publish(stream, data)

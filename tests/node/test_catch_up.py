@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from node.catch_up import missed_funding
+from node import catch_up
+from node.catch_up import missed_fills, missed_funding
 from node.journal import Journal, open_journal
 from strategies.records import EquityRecord, FundingRecord
 
@@ -122,3 +123,71 @@ async def test_a_journal_without_a_life_has_missed_nothing(tmp_path: Path) -> No
     venue = Venue([("BTCUSDT", "-0.5", SETTLED_MS)])
     assert await missed(empty, venue) == []
     empty.close()
+
+
+class Trades:
+    """Answers the list of trades as the exchange does: a week at a time, or from an identifier on."""
+
+    def __init__(self, trades: list[tuple[int, str, str, int]], held: str, *, behind: int = 0) -> None:
+        self.rows = [
+            {"id": n, "side": side, "qty": quantity, "time": at, "orderId": n, "price": "2.5", "commission": "0.1"}
+            | {"maker": False}
+            for n, side, quantity, at in trades
+        ]
+        self.held, self.behind = held, behind
+        self.asked: list[dict[str, Any]] = []
+
+    async def get(self, path: str, params: dict[str, Any], *, signed: bool) -> Any:
+        assert signed
+        if path.endswith("/positionRisk"):
+            return [{"symbol": "XRPUSDT", "positionAmt": self.held}]
+        if path.endswith("/order"):
+            return {"clientOrderId": f"order-{params['orderId']}"}
+        assert path.endswith("/userTrades")
+        self.asked.append(params)
+        if self.behind:
+            self.behind -= 1
+            return []
+        if "fromId" in params:
+            assert "startTime" not in params
+            return [r for r in self.rows if r["id"] >= params["fromId"]][: params["limit"]]
+        end = min(params.get("endTime", params["startTime"] + WEEK_MS), params["startTime"] + WEEK_MS)
+        return [r for r in self.rows if params["startTime"] <= r["time"] <= end][: params["limit"]]
+
+
+WEEK_MS = 7 * 24 * HOUR_MS
+
+
+async def fills_missed(journal: Journal, venue: Trades) -> list[int]:
+    journal.flush()
+    found = await missed_fills(venue, journal, ["XRPUSDT"], replay=False)  # type: ignore[arg-type]
+    return [int(f.id.rpartition("/")[2]) for f in found]
+
+
+async def test_the_first_trade_of_a_symbol_is_found_however_long_no_node_ran(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catch_up.time, "time_ns", lambda: (SETTLED_MS + 40 * 24 * HOUR_MS) * 1_000_000)
+    at = SETTLED_MS + 30 * 24 * HOUR_MS
+    venue = Trades([(7, "BUY", "10", at), (8, "SELL", "4", at + 1)], held="6")
+    assert await fills_missed(journal, venue) == [7, 8]
+    assert max(p["endTime"] - p["startTime"] for p in venue.asked) < WEEK_MS
+    assert venue.asked[0]["startTime"] < SETTLED_MS
+
+
+async def test_trades_that_are_behind_the_position_are_waited_for(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catch_up.time, "time_ns", lambda: NOW_MS * 1_000_000)
+    monkeypatch.setattr(catch_up, "_PAUSES", (0.001, 0.001, 0.001))
+    venue = Trades([(7, "BUY", "10", SETTLED_MS)], held="10", behind=3)
+    assert await fills_missed(journal, venue) == [7]
+    older = Trades([(7, "BUY", "10", SETTLED_MS)], held="25")
+    assert await fills_missed(journal, older) == [7], "a position from before the journal is not waited for in vain"
+
+
+async def test_many_trades_are_read_page_by_page(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catch_up.time, "time_ns", lambda: NOW_MS * 1_000_000)
+    venue = Trades([(n, "BUY" if n % 2 else "SELL", "1", SETTLED_MS) for n in range(1, 2_501)], held="0")
+    assert await fills_missed(journal, venue) == list(range(1, 2_501))
+    assert [p.get("fromId") for p in venue.asked if "fromId" in p] == [1_001, 2_001]

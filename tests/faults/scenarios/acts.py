@@ -13,17 +13,26 @@ from tests.faults.verdicts import believed, fitting
 
 ENTRY = {"method": "POST", "path": "/fapi/v1/order$"}
 STOP = {"method": "POST", "path": "/fapi/v1/algoOrder$"}
+RISK = {"method": "GET", "path": "/fapi/v[23]/positionRisk$"}
+TRADES = {"method": "GET", "path": "/fapi/v1/userTrades$"}
 UNANSWERED: dict[str, dict[str, Any]] = {
     "503 -1007": {"mode": "execute_then_fail", "status": 503, "code": -1007, "message": "Timeout waiting for response"},
     "504 html": {"mode": "execute_then_fail", "status": 504, "code": 0, "message": "<html>gateway</html>"},
     "reset": {"mode": "execute_then_close"},
 }
 """Executed, and the answer says nothing."""
+NO_ANSWERS = {"a page": "<html>welcome</html>", "empty": "", "cut": '{"orderId": 12', "an empty object": "{}"}
+"""What comes with a status of 200 and is none."""
 
 
 def in_order(books: Books) -> bool:
     """Every position covered, nothing of ours resting in a flat symbol."""
     return all(covered(books, s) for s in net(books)) and not orphans(books)
+
+
+def told_wrong(where: dict[str, str], body: str, *, times: int = 1, mode: str = "fail") -> Act:
+    """Have the next matching requests answered with a status of 200 and `body`."""
+    return fault(where, mode=mode, status=200, code=0, message=body, times=times)
 
 
 def control(action: str, **body: Any) -> Act:

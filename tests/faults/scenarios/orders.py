@@ -2,6 +2,7 @@
 
 from tests.faults.scenarios.acts import (
     ENTRY,
+    NO_ANSWERS,
     STOP,
     UNANSWERED,
     control,
@@ -12,6 +13,7 @@ from tests.faults.scenarios.acts import (
     protected,
     step,
     stop_hit,
+    told_wrong,
 )
 from tests.faults.scenarios.scenario import AUDITED, Scenario
 from tests.faults.verdicts import CRITICAL, REJECTED
@@ -224,5 +226,35 @@ SCENARIOS: tuple[Scenario, ...] = (
             position,
             protected,
         ),
+    ),
+    *(
+        Scenario(
+            "-",
+            f"entry executed, the answer is {what}",
+            3,
+            (told_wrong(ENTRY, body, mode="execute_then_fail"), entry, protected),
+            ("ORDER_OUTCOME_UNKNOWN",),
+        )
+        for what, body in NO_ANSWERS.items()
+    ),
+    Scenario(
+        "-",
+        "stop executed, the answer is a page",
+        1,
+        (told_wrong(STOP, NO_ANSWERS["a page"], mode="execute_then_fail"), position, protected),
+        ("ORDER_OUTCOME_UNKNOWN",),
+    ),
+    Scenario(
+        "-",
+        "stop not executed, the answer is an empty object",
+        1,
+        (told_wrong(STOP, NO_ANSWERS["an empty object"]), position, protected),
+        ("ORDER_OUTCOME_UNKNOWN",),
+    ),
+    Scenario(
+        "-",
+        "403 three times on a stop",
+        1,
+        (fault(STOP, status=403, code=0, message="<html>403</html>", times=3), position, protected),
     ),
 )

@@ -1,6 +1,8 @@
 """Starts: failing queries, a wrong account, and what happened while no node ran."""
 
 from tests.faults.scenarios.acts import (
+    RISK,
+    TRADES,
     cancel_all_of_ours,
     close_everything,
     control,
@@ -16,6 +18,7 @@ from tests.faults.scenarios.acts import (
     step,
     stop_hit,
     symbol_control,
+    told_wrong,
 )
 from tests.faults.scenarios.scenario import Scenario
 from tests.faults.verdicts import REJECTED
@@ -180,4 +183,16 @@ SCENARIOS: tuple[Scenario, ...] = (
         (position, down(symbol_control("funding", rate="0.0005")), protected),
     ),
     Scenario("-", "killed twice in a row", 1, (position, restart, restart, protected)),
+    Scenario(
+        "-",
+        "no position is told at first to a node that starts",
+        1,
+        (position, down(told_wrong(RISK, "[]")), protected),
+    ),
+    Scenario(
+        "-",
+        "a stop fills while no node runs, and its trade is told late",
+        8,
+        (position, down(stop_hit(gap=True), told_wrong(TRADES, "[]", times=2)), no_orders_of_the_flat),
+    ),
 )

@@ -2,6 +2,7 @@
 
 from tests.faults.scenarios.acts import (
     ENTRY,
+    RISK,
     close_everything,
     control,
     down,
@@ -18,6 +19,7 @@ from tests.faults.scenarios.acts import (
     streams_back,
     symbol_control,
     told_soon,
+    told_wrong,
 )
 from tests.faults.scenarios.scenario import AUDITED, Scenario
 from tests.faults.verdicts import BLIND_CLOSE, CRITICAL
@@ -208,5 +210,40 @@ SCENARIOS: tuple[Scenario, ...] = (
         "klines come late, after the next ones",
         9,
         (position, control("kline_fault", mode="late", times=2, delay_ms=400), step(3), protected),
+    ),
+    Scenario(
+        "-",
+        "events of an entry cannot be read",
+        1,
+        (control("event_fault", mode="stripped", times=3), entry, protected),
+        tolerates=frozenset({CRITICAL}),
+    ),
+    Scenario(
+        "-",
+        "events of a stop cannot be read",
+        2,
+        (position, control("event_fault", mode="stripped", times=6), stop_hit(), flat, no_orders_of_the_flat),
+        tolerates=frozenset({CRITICAL}),
+    ),
+    Scenario(
+        "-",
+        "klines cannot be read",
+        9,
+        (position, control("kline_fault", mode="stripped", times=3), step(3), protected),
+    ),
+    Scenario(
+        "-",
+        "for a while no position is told to whoever asks",
+        1,
+        (
+            position,
+            told_wrong(RISK, "[]", times=8),
+            told_soon("STATE_UNCERTAIN"),
+            protected,
+            step(3),
+            protected,
+        ),
+        tolerates=frozenset({CRITICAL}),
+        node=AUDITED,
     ),
 )

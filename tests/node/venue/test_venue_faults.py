@@ -177,7 +177,7 @@ async def test_a_human_trades_places_a_stop_cancels_and_changes_leverage(priced)
     [
         ({"action": "explode"}, "unknown action 'explode'"),
         ({"action": "fault", "modus": "fail"}, "unknown key (did you mean `mode`?)"),
-        ({"action": "fault", "status": 200}, "status"),
+        ({"action": "fault", "status": 99}, "status"),
         ({"action": "speed", "speed": -1}, "must not be negative"),
         ({"action": "price", "symbol": "NOPE", "price": 1}, "unknown symbol"),
         ({"action": "price", "symbol": "XRPUSDT", "price": "x"}, "not a number"),
@@ -188,6 +188,40 @@ async def test_a_wrong_control_request_is_refused_with_a_reason(venue, body, com
     async with venue.session.post(f"{venue.http}/argonaut/control", json=body) as response:
         assert response.status == 400
         assert complaint in (await response.json())["error"]
+
+
+async def test_what_comes_with_200_need_be_no_answer_and_events_can_be_unreadable(priced):
+    client = priced.client
+    await client.control("fault", path="/fapi/v1/order", mode="execute_then_fail", status=200, code=0, message="?")
+    assert (await client.full("POST", PATH, **ORDER))[:2] == (200, "?")
+    assert len(await client.call("GET", "/fapi/v1/allOrders", symbol="XRPUSDT")) == 1, "executed"
+    stream = await priced.user_stream()
+    await client.control("event_fault", event="ORDER_TRADE_UPDATE", mode="stripped")
+    await client.control("kline_fault", symbol="XRPUSDT", mode="stripped")
+    market = await priced.market_stream("xrpusdt@kline_15m")
+    await client.full("POST", PATH, **ORDER)
+    assert (await stream.until(lambda m: m["e"] == "ORDER_TRADE_UPDATE"))["o"] == {}
+    await client.control("step", count=2)
+    closed = await market.until(lambda m: m["data"]["k"].get("x"))
+    assert [m["data"]["k"] == {} for m in market.seen] == [True, False]
+    assert closed["data"]["s"] == "XRPUSDT"
+
+
+async def test_trades_are_told_a_week_at_a_time(priced):
+    client = priced.client
+    await client.full("POST", PATH, **ORDER)
+    week, now = 7 * 86_400_000, int(time.time() * 1000)
+    shared = {"symbol": "XRPUSDT"}
+
+    async def count(**span: int) -> int:
+        return len(await client.call("GET", "/fapi/v1/userTrades", **shared, **span))
+
+    assert await count() == 1
+    assert await count(startTime=now - 6 * 86_400_000) == 1
+    assert await count(startTime=now - week - 60_000) == 0, "a start alone is the start of a week"
+    assert await count(fromId=1) == 1
+    assert await client.error("GET", "/fapi/v1/userTrades", **shared, startTime=now - week - 5, endTime=now) == -1127
+    assert await client.error("GET", "/fapi/v1/userTrades", **shared, startTime=now, fromId=1) == -1128
 
 
 async def test_clear_faults_restores_everything(priced):
