@@ -21,11 +21,13 @@ MOSTLY = 0.9
 """Share of one value up to which a column counts as varying in training, where its standing still is a finding."""
 
 _NEXT_BAR = 0.2
+_NOISE = 1e-6
+_TREES = 100
 
 
 def examine_content(rows: npt.NDArray[Any], names: Sequence[str], name: str = "content of features") -> Doubt:
     """
-    Look for columns without content: empty, (nearly) constant, or equal to another.
+    Look for columns without content: empty, (nearly) constant, or another one again (to trees also scaled or negated).
 
     Parameters
     ----------
@@ -47,16 +49,42 @@ def examine_content(rows: npt.NDArray[Any], names: Sequence[str], name: str = "c
         if common == len(known) or (len(known) >= 1_000 and common >= NEARLY_ALL * len(known)):
             found[column] = (Reason.CONSTANT_FEATURE, f"{common} of {len(known)} values are alike")
             continue
+        low, middle, high = (float(x) for x in np.percentile(known, [0.5, 50, 99.5]))
+        if high - low <= _NOISE * abs(middle):
+            found[column] = (Reason.CONSTANT_FEATURE, f"all but noise: {low:.9g} to {high:.9g}")
+            continue
         key = (np.nan_to_num(values, nan=1.2345e300) + 0.0).tobytes()
         if key in seen:
             found[column] = (Reason.DUPLICATE_FEATURE, f"equal to {seen[key]}")
         seen.setdefault(key, column)
+    for column, other in _same_order(rows, [n for n in names if n not in found], names):
+        found[column] = (Reason.DUPLICATE_FEATURE, f"in the order of {other}, or its reverse")
     if not found:
         return stands(name, f"{len(names)} columns vary and differ")
     order = (Reason.CONSTANT_FEATURE, Reason.EMPTY_FEATURE, Reason.DUPLICATE_FEATURE)
     reason = min((r for r, _ in found.values()), key=order.index)
     listed = ", ".join(f"{c}: {r.value} ({why})" for c, (r, why) in list(found.items())[:8])
     return falls(name, reason, listed, columns={c: r.value for c, (r, _) in found.items()})
+
+
+def _same_order(rows: npt.NDArray[Any], among: Sequence[str], names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return continuous columns whose rows stand in the order of a column before, or in its reverse."""
+    ranks: list[tuple[str, npt.NDArray[np.bool_], Floats]] = []
+    found = []
+    for column in among:
+        values = np.asarray(rows[:, names.index(column)], dtype=np.float64)
+        known = ~np.isnan(values)
+        if known.sum() < MIN_ROWS or len(np.unique(values[known])) <= known.sum() / 2:
+            continue
+        of = stats.rankdata(values[known])
+        of = (of - of.mean()) / of.std()
+        for other, where, theirs in ranks:
+            if (where == known).all() and abs(float((of * theirs).mean())) > 1 - 1e-9:
+                found.append((column, other))
+                break
+        else:
+            ranks.append((column, known, of))
+    return found
 
 
 def examine_frozen(
@@ -216,7 +244,7 @@ def examine_target(
     if found:
         listed = ", ".join(f"{c} ({a:.3f})" for c, a in sorted(found.items(), key=lambda x: -x[1])[:8])
         return falls(name, Reason.TARGET_LEAK, f"these tell the label by themselves (AUC): {listed}", columns=found)
-    together, leak = _tree_area(values, label)
+    together, leak = max(_tree_area(values, label, grown=grown) for grown in (False, True))
     if leak:
         text = f"all features together tell the label with an AUC of {together:.3f}"
         return falls(name, Reason.TARGET_LEAK, text, together=together)
@@ -280,7 +308,8 @@ def _area(x: Floats, label: Ints) -> tuple[float, bool]:
     return area, bool(area >= LEAK_AUC and (area - 0.5) / error >= LEAK_SIGMA)
 
 
-def _tree_area(values: Floats, label: Ints) -> tuple[float, bool]:
+def _tree_area(values: Floats, label: Ints, *, grown: bool = False) -> tuple[float, bool]:
+    """Judge a small tree, or (`grown`) a hundred boosted ones that add up what many columns tell a little of."""
     from sklearn.tree import DecisionTreeClassifier  # noqa: PLC0415 - a second that only this check pays
 
     score = np.full(len(label), np.nan)
@@ -289,6 +318,9 @@ def _tree_area(values: Floats, label: Ints) -> tuple[float, bool]:
     for train, test in ((slice(0, half), slice(half, None)), (slice(half, None), slice(0, half))):
         if len(np.unique(label[train])) < 2:
             return 0.5, False
+        if grown:
+            score[test] = _grown(clean[train], label[train], clean[test])
+            continue
         tree = DecisionTreeClassifier(max_depth=4, min_samples_leaf=5, random_state=1).fit(clean[train], label[train])
         score[test] = tree.predict_proba(clean[test])[:, 1]
     if not np.std(score) > 0:
@@ -298,6 +330,17 @@ def _tree_area(values: Floats, label: Ints) -> tuple[float, bool]:
     good, bad = int((label == 1).sum()), int((label == 0).sum())
     error = np.sqrt((good + bad + 1) / (12 * good * bad))
     return area, bool(area >= LEAK_AUC and (area - 0.5) / error >= LEAK_SIGMA)
+
+
+def _grown(rows: npt.NDArray[np.float32], label: Ints, asked: npt.NDArray[np.float32]) -> Floats:
+    import lightgbm  # noqa: PLC0415 - three seconds that only this check pays
+
+    settings = {
+        "objective": "binary", "num_leaves": 15, "max_depth": 4, "learning_rate": 0.1, "min_data_in_leaf": 10,
+        "num_threads": 1, "seed": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1,
+    }  # fmt: skip
+    fitted = lightgbm.train(settings, lightgbm.Dataset(rows, label), num_boost_round=_TREES)
+    return np.asarray(fitted.predict(asked, num_threads=1), dtype=np.float64)
 
 
 def _directed_area(score: Floats, label: Ints) -> float:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from research.doubt.tables import same
 from research.doubt.verdict import Doubt, Reason, falls, stands, unknown
@@ -125,7 +126,10 @@ def _overlaps(begin: Ints, end: Ints, other_begin: Ints, other_end: Ints) -> npt
 
 def examine_duplicates(train: npt.NDArray[Any], test: npt.NDArray[Any], name: str = "duplicate rows") -> Doubt:
     """
-    Look for test rows whose features also occur in training, bit for bit (NaN equal), ignoring constant columns.
+    Look for test rows whose features also occur in training: bit for bit (NaN equal), ignoring constant columns.
+
+    Rows are the same too when continuous columns agree to a ten-thousandth of their deviation, all of them or, from
+    five on, all but one: a copy with noise, or with one column changed.
 
     Parameters
     ----------
@@ -144,7 +148,30 @@ def examine_duplicates(train: npt.NDArray[Any], test: npt.NDArray[Any], name: st
     if doubled:
         text = f"{len(doubled)} of {len(test)} test rows occur in training (test row {doubled[0]})"
         return falls(name, Reason.DUPLICATE_ROWS, text, rows=len(doubled), first=doubled[0])
+    near = _near_copies(both[: len(train)], both[len(train) :])
+    if len(near):
+        text = f"{len(near)} of {len(test)} test rows are training rows with little changed (test row {near[0]})"
+        return falls(name, Reason.DUPLICATE_ROWS, text, rows=len(near), first=int(near[0]))
     return stands(name, f"none of {len(test)} test rows occurs among {len(train)} training rows")
+
+
+def _near_copies(train: Floats, test: Floats) -> Ints:
+    both = np.concatenate([train, test])
+    continuous = [i for i, c in enumerate(both.T) if len(np.unique(c[~np.isnan(c)])) > len(both) / 2]
+    if len(continuous) < 3:
+        return np.empty(0, np.int64)
+    rows = both[:, continuous]
+    with np.errstate(invalid="ignore"):
+        cells = np.rint(rows / (np.nanstd(rows, axis=0) * 1e-4))
+    cells = np.ascontiguousarray(np.nan_to_num(cells, nan=1.2345e300) + 0.0)
+    found: set[int] = set()
+    left_out: list[int | None] = [None, *range(len(continuous))] if len(continuous) >= 5 else [None]
+    for column in left_out:
+        part = cells if column is None else np.ascontiguousarray(np.delete(cells, column, axis=1))
+        keys = part.view(np.dtype((np.void, part.dtype.itemsize * part.shape[1]))).ravel()
+        known = {k.tobytes() for k in keys[: len(train)]}
+        found.update(i for i, k in enumerate(keys[len(train) :]) if k.tobytes() in known)
+    return np.array(sorted(found), dtype=np.int64)
 
 
 def examine_transformation(
@@ -193,7 +220,12 @@ def examine_transformation(
 def examine_scaled(
     train: npt.NDArray[Any], test: npt.NDArray[Any], names: Sequence[str], name: str = "scaling"
 ) -> Doubt:
-    """Look for columns scaled by all rows: mean 0 and deviation 1, or 0 to 1, of both parts but not of training."""
+    """
+    Look for columns scaled by rows of both parts, and not by those of training alone.
+
+    Recognised: mean 0 (and deviation 1), 0 to 1, -1 to 1, a largest magnitude of 1, median and quartiles, ranks, also
+    as normal quantiles.
+    """
     found = {}
     for i, column in enumerate(names):
         a, b = train[:, i].astype(np.float64), test[:, i].astype(np.float64)
@@ -281,9 +313,34 @@ def _rank(x: Floats) -> bool:
     )
 
 
+def _symmetric(x: Floats) -> bool:
+    return bool(abs(x.min() + 1) < 1e-6 and abs(x.max() - 1) < 1e-6 and _continuous(x))
+
+
+def _magnitude(x: Floats) -> bool:
+    return bool(abs(np.abs(x).max() - 1) < 1e-7 and _continuous(x))
+
+
+def _centred(x: Floats) -> bool:
+    return bool(abs(x.mean()) < 1e-6 * x.std() and _continuous(x))
+
+
+def _normal_rank(x: Floats) -> bool:
+    inner = np.sort(x)[1:-1]  # the two ends are cut off at a value of the library's choice
+    return len(inner) > 20 and _continuous(inner) and _rank(stats.norm.cdf(inner))
+
+
+def _continuous(x: Floats) -> bool:
+    return len(np.unique(x)) > len(x) / 2
+
+
 _SCALES: dict[str, Callable[[Floats], bool]] = {
     "mean and deviation": _standard,
     "minimum and maximum": _unit,
     "median and quartiles": _robust,
     "ranks": _rank,
+    "bounds of -1 and 1": _symmetric,
+    "largest magnitude": _magnitude,
+    "mean": _centred,
+    "normal quantiles": _normal_rank,
 }

@@ -28,6 +28,7 @@ HORIZONS = (1, 2, 3, 5, 8, 13, 24)
 MIN_SIGNALS = 20
 HIT_SHARE = 0.75
 _SIGNIFICANT = 1e-5
+_RARE, _RARE_CUTS = 0.9, 3
 
 
 def examine_function(
@@ -55,7 +56,8 @@ def examine_function(
     names : list[str], optional
         Names of the columns where the result has none.
     cuts : int
-        Number of cut points, spread over the second half of the rows, the last one near the end.
+        Number of cut points, spread over all rows from the first tenth on, the last one near the end; as many more lie
+        where columns say something rare.
     seed : int
         Seed of cut points and of the other future.
 
@@ -79,9 +81,7 @@ def examine_function(
     if not tables.same(full, again).all():
         at = int(np.flatnonzero(~tables.same(full, again).all(axis=0))[0])
         return falls(name, Reason.LOOK_AHEAD, f"{columns[at]}: two runs on the same data differ: not repeatable")
-    random = np.random.default_rng(seed)
-    places = np.linspace(len(known) // 2, len(known) - 2, cuts).astype(np.int64)
-    places = np.unique(np.clip(places - random.integers(0, max(len(known) // (4 * cuts), 1), cuts), 0, len(known) - 2))
+    places = _places(full, cuts, seed)
     found: dict[str, tuple[int, int]] = {}
     refused = 0
     for place in places:
@@ -124,6 +124,24 @@ def examine_function(
         columns={c: {"bar": first, "bars_ahead": ahead} for c, (first, ahead) in found.items()},
         inputs=origins,
     )
+
+
+def _places(full: "npt.NDArray[np.float64]", cuts: int, seed: int) -> "npt.NDArray[np.int64]":
+    """Return the rows to cut at: spread over all, and some at which a column that seldom changes says something."""
+    import numpy as np  # noqa: PLC0415 - the command answers --help without it
+
+    random, rows = np.random.default_rng(seed), len(full)
+    spread = np.linspace(rows // 10, rows - 2, cuts).astype(np.int64)
+    spread -= random.integers(0, max(rows // (4 * cuts), 1), cuts)
+    rare: list[int] = []
+    for column in full.T:
+        values, counts = np.unique(column[~np.isnan(column)], return_counts=True)
+        if len(values) > 1 and counts.max() > _RARE * rows:
+            says = np.flatnonzero((column != values[np.argmax(counts)]) & ~np.isnan(column))
+            rare += random.choice(says, min(len(says), _RARE_CUTS), replace=False).tolist()
+    if len(rare) > cuts:
+        rare = random.choice(rare, cuts, replace=False).tolist()
+    return np.unique(np.clip([*spread.tolist(), *rare], 0, rows - 2)).astype(np.int64)
 
 
 def _origins(

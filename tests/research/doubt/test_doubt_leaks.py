@@ -5,7 +5,14 @@ import json
 import msgspec
 import numpy as np
 import pytest
-from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
+from sklearn.preprocessing import (
+    MaxAbsScaler,
+    MinMaxScaler,
+    PowerTransformer,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
 
 import trials
 from actors.model_folder import MANIFEST, ONNX, SELF_TEST, encode_manifest, load_model
@@ -114,6 +121,39 @@ class TestDuplicatesAndScaling:
         found = examine_duplicates(train, test)
         assert (found.reason, found.figures["first"]) == ("duplicate_rows", 17)
 
+    @pytest.mark.parametrize("noise", [0.0, 1e-6], ids=["one column changed", "noise"])
+    def test_copies_with_little_changed(self, rows, noise):
+        random = np.random.default_rng(6)
+        train, test = rows[0][:700], rows[0][700:].copy()
+        test[30:50] = train[30:50] + noise * random.normal(size=(20, 6)).astype(np.float32)
+        if not noise:
+            test[30:50, 4] = random.normal(size=20)
+        found = examine_duplicates(train, test)
+        assert (found.reason, found.figures["rows"]) == ("duplicate_rows", 20)
+        assert found.figures["first"] == 30
+        flags = (random.random((1_000, 6)) < 0.5).astype(np.float32)  # what has few values meets itself by right
+        both = np.column_stack([flags, random.normal(size=(1_000, 2))])
+        assert examine_duplicates(both[:700], both[700:]).passed is True
+
+    @pytest.mark.parametrize(
+        "scaler",
+        [
+            MaxAbsScaler(),
+            MinMaxScaler((-1, 1)),
+            StandardScaler(with_std=False),
+            QuantileTransformer(output_distribution="normal", n_quantiles=1_000),
+            PowerTransformer(),
+        ],
+        ids=["largest magnitude", "-1 to 1", "mean alone", "normal quantiles", "power"],
+    )
+    def test_other_scalers_fitted_on_everything(self, rows, scaler):
+        clean = np.exp(np.nan_to_num(rows[0].astype(np.float64)))
+        clean[900] *= 40
+        for fitted_on, reason in ((clean, "fitted_on_all"), (clean[:700], "stands")):
+            scaler.fit(fitted_on)
+            found = examine_scaled(scaler.transform(clean[:700]), scaler.transform(clean[700:]), NAMES)
+            assert found.reason == reason
+
     @pytest.mark.parametrize("scaler", [StandardScaler, MinMaxScaler, RobustScaler])
     def test_a_scaler_fitted_on_everything(self, rows, scaler):
         clean = np.nan_to_num(rows[0].astype(np.float64))
@@ -162,6 +202,8 @@ class TestColumns:
             (np.full(1_000, np.nan), "empty_feature"),
             (np.where(np.arange(1_000) == 5, 1.0, 0.0), "constant_feature"),
             (np.where(np.arange(1_000) % 3, np.nan, 7.0), "constant_feature"),
+            (3.5 + np.random.default_rng(1).normal(0, 1e-7, 1_000), "constant_feature"),
+            (1e6 + np.random.default_rng(1).normal(0, 1e-3, 1_000), "constant_feature"),
         ],
     )
     def test_a_feature_without_content(self, rows, values, reason):
@@ -174,6 +216,31 @@ class TestColumns:
         found = examine_content(np.column_stack([rows[0], rows[0][:, 2]]), [*NAMES, "planted"])
         assert (found.reason, found.detail) == (
             "duplicate_feature", "planted: duplicate_feature (equal to f2)")  # fmt: skip
+
+    @pytest.mark.parametrize("change", [lambda x: 2 * x + 1, lambda x: -x, np.exp], ids=["scaled", "negated", "exp"])
+    def test_a_feature_in_the_order_of_another(self, rows, change):
+        found = examine_content(np.column_stack([rows[0], change(rows[0][:, 2])]), [*NAMES, "planted"])
+        assert (found.reason, list(found.figures["columns"])) == ("duplicate_feature", ["planted"])
+        near = rows[0][:, 2] + np.random.default_rng(1).normal(0, 0.02, 1_000)
+        assert examine_content(np.column_stack([rows[0], near]), [*NAMES, "near"]).passed is True
+
+    @pytest.mark.parametrize(
+        "plant",
+        [
+            lambda y, r: (
+                np.column_stack([(2 * (y ^ (b := r.integers(0, 2, len(y)))) - 1), 2 * b - 1])
+                * np.abs(r.normal(size=(len(y), 2)))
+            ),
+            lambda y, r: 0.8 * y[:, None] + r.normal(size=(len(y), 4)),
+        ],
+        ids=["two that tell it together", "four that tell a little each"],
+    )
+    def test_features_that_know_the_label_together(self, rows, plant):
+        planted = plant(rows[1], np.random.default_rng(2))
+        names = [*NAMES, *(f"p{i}" for i in range(planted.shape[1]))]
+        found = examine_target(np.column_stack([rows[0], planted]), rows[1], names)
+        assert found.reason == "target_leak"
+        assert "together" in found.detail
 
     @pytest.mark.parametrize(
         "plant",
@@ -265,6 +332,27 @@ def one_leaf(attribute):
         attribute.floats[3] += 0.05
 
 
+def small_leaf(attribute):
+    if attribute.name == "class_weights":
+        attribute.floats[-1] += 2e-4
+
+
+def two_leaves(attribute):
+    if attribute.name == "class_weights":
+        attribute.floats[0], attribute.floats[1] = attribute.floats[1], attribute.floats[0]
+
+
+def two_branches(attribute):
+    if attribute.name == "nodes_falsenodeids":
+        first = next(i for i, n in enumerate(attribute.ints) if n)
+        attribute.ints[first] = first + 1  # both answers lead to the same node
+
+
+def another_column(attribute):
+    if attribute.name == "nodes_featureids":
+        attribute.ints[0] = (attribute.ints[0] + 1) % 5
+
+
 def one_threshold(attribute):
     if attribute.name == "nodes_values":
         first = next(i for i, v in enumerate(attribute.floats) if v)
@@ -303,7 +391,9 @@ class TestModel:
         assert answers["model seals"].reason == "does_not_verify"
         assert answers["model export"].reason == "export_differs"
 
-    @pytest.mark.parametrize("change", [one_leaf, one_threshold, one_mode])
+    @pytest.mark.parametrize(
+        "change", [one_leaf, small_leaf, two_leaves, two_branches, another_column, one_threshold, one_mode]
+    )
     def test_an_altered_graph_that_was_sealed_anew(self, folder, change):
         self.reseal(folder, altered((folder / ONNX).read_bytes(), change))
         load_model(folder, schema=FEATURE_SCHEMA)  # every seal fits

@@ -56,11 +56,25 @@ def frame(bars):
     return pd.DataFrame(bars)
 
 
+def stamped(d):
+    return pd.DataFrame({"t": pd.to_datetime(np.arange(len(d["close"])) * 15, unit="m"), "x": d["close"]})
+
+
+def joined(direction, every):
+    def function(d):
+        s = stamped(d)
+        return {"x": pd.merge_asof(s[["t"]], s.iloc[::every], on="t", direction=direction)["x"].to_numpy()}
+
+    return function
+
+
 HONEST = {
     "return": lambda d: {"ret": np.diff(np.log(d["close"]), prepend=np.nan)},
     "rolling mean": lambda d: frame(d).rolling(20).mean(),
     "exponential mean": lambda d: frame(d)["close"].ewm(span=20, adjust=False).mean(),
     "expanding z-score": lambda d: (frame(d) - frame(d).expanding().mean()) / frame(d).expanding().std(),
+    "flag": lambda d: {"flag": (frame(d)["close"].pct_change() > 0.0075).astype(float)},
+    "merged backward": joined("backward", 4),
     "several": lambda d: frame(d)[["close"]].assign(lag=frame(d)["close"].shift(3), volume=frame(d)["volume"]),
 }
 
@@ -84,6 +98,35 @@ def filled_backwards(d):
     return frame(d)[["close"]].where(frame(d)["volume"] > 150).bfill()
 
 
+def hour_before_its_end(d):
+    """The hour's close, stamped with the hour's beginning and carried forward from there."""
+    s = stamped(d).set_index("t")["x"]
+    return {"hour": s.resample("1h").last().reindex(s.index, method="ffill").to_numpy()}
+
+
+def fitted_on_the_beginning(d):
+    """A scaler that takes the first 300 bars, for those bars too."""
+    first = d["close"][:300]
+    return {"z": (d["close"] - first.mean()) / first.std()}
+
+
+def seldom(d):
+    """Says one only before the largest moves of the next bar: once in some hundred bars."""
+    c = d["close"]
+    return {"flag": (np.append(c[1:], c[-1:]) / c > 1.0075).astype(float)}
+
+
+def hidden_in_noise(d):
+    noise = np.random.default_rng(5).normal(0, 1.0, len(d["close"]))
+    return {"x": np.append(np.diff(np.log(d["close"])), np.nan) + 0.01 * noise}
+
+
+def low_pass(d):
+    spectrum = np.fft.rfft(d["close"])
+    spectrum[20:] = 0
+    return {"x": np.fft.irfft(spectrum, len(d["close"]))}
+
+
 ALL = "the whole history"
 PLANTS = {
     "shift -1": (lambda d: {"good": d["close"], "ret_1": frame(d)["close"].pct_change().shift(-1)}, "ret_1", "1 ahead"),
@@ -97,6 +140,20 @@ PLANTS = {
     "forward and backward filter": (two_pass, "smooth", "ahead"),
     "the day's high": (day_high, "day_high", "ahead"),
     "turning points": (turning_points, "peak", "ahead"),
+    "an hour before its end": (hour_before_its_end, "hour", "ahead"),
+    "merged forward": (joined("forward", 4), "x", "ahead"),
+    "merged to the nearest": (joined("nearest", 7), "x", "ahead"),
+    "fitted on the beginning": (fitted_on_the_beginning, "z", "ahead"),
+    "seldom": (seldom, "flag", "1 ahead"),
+    "hidden in noise": (hidden_in_noise, "x", "1 ahead"),
+    "low pass": (low_pass, "x", ALL),
+    "interpolated": (lambda d: frame(d)[["close"]].where(frame(d)["volume"] > 100).interpolate(), "close", "ahead"),
+    "counted over all": (
+        lambda d: {"n": (s := frame(d)["close"].round(1)).map(s.value_counts()).to_numpy(float)},
+        "n",
+        ALL,
+    ),
+    "bounds of all, first extreme": (lambda d: {"x": d["close"] / d["close"][: len(d["close"]) // 3].max()}, "x", ALL),
 }
 
 
