@@ -1,9 +1,9 @@
 """
 Files into the catalog: ``python -m catalog.ingest klines|funding|instruments --from PATH… --catalog DIR``.
 
-With a raw store (``--raw``, or ``raw`` beside the catalog) rows go there first and the catalog is made of it
-(:mod:`catalog.through_raw`); else they go into the catalog alone (:mod:`catalog.writer`). A command that fails has
-changed nothing.
+Rows go into the raw store first (``--raw``, else the one beside the catalog, which a new catalog gets), and the catalog
+is made of it (:mod:`catalog.through_raw`); with ``--cache-only``, and beside a catalog that has rows and no store, they
+go into the catalog alone (:mod:`catalog.writer`). A command that fails has changed nothing.
 """
 
 import argparse

@@ -7,7 +7,7 @@ one finding, so that a broken file does not drown its reader and a day is never 
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -172,6 +172,33 @@ def worst(findings: Iterable[Finding]) -> Severity | None:
     return next((s for s in Severity if s in found), None)
 
 
+def by_day(finding: Finding, step: int) -> dict[int, float]:
+    """Return the UTC days (since 1970) a finding with a place lies on, with the fraction of it that does, by time."""
+    if finding.first is None or finding.last is None:
+        raise ValueError("a finding about a series as a whole lies on no day")
+    first, end = finding.first, finding.last + step
+    days = range(first // DAY_NS, finding.last // DAY_NS + 1)
+    if len(days) == 1:
+        return {days[0]: 1.0}
+    here = {day: min(end, (day + 1) * DAY_NS) - max(first, day * DAY_NS) for day in days}
+    return {day: length / sum(here.values()) for day, length in here.items()}
+
+
+def part_of(finding: Finding, day: int, step: int) -> Finding | None:
+    """Return what of a finding lies on a UTC day, None when nothing does; one without a place lies on all."""
+    if finding.first is None or finding.last is None:
+        return finding
+    part = by_day(finding, step).get(day)
+    if part is None:
+        return None
+    return replace(
+        finding,
+        first=max(finding.first, day * DAY_NS),
+        last=min(finding.last, (day + 1) * DAY_NS - 1),
+        count=max(round(finding.count * part), 1),
+    )
+
+
 def scores(time: Int64s, step: int, findings: Iterable[Finding]) -> dict[str, float]:
     """
     Return the score of every UTC day from the first row to the last: 100 is spotless, 0 is unusable.
@@ -186,12 +213,11 @@ def scores(time: Int64s, step: int, findings: Iterable[Finding]) -> dict[str, fl
     per_day = max(DAY_NS / step, 1.0)
     for finding in findings:
         if finding.first is None or finding.last is None:
-            touched = list(days)
-            share = min(finding.count / max(len(time), 1), 1.0)
+            shares = dict.fromkeys(days, min(finding.count / max(len(time), 1), 1.0))
         else:
-            touched = list(range(finding.first // DAY_NS, finding.last // DAY_NS + 1))
-            share = min(finding.count / len(touched) / per_day, 1.0)
-        cost = 100.0 * share * _WEIGHT[finding.severity]
-        for day in touched:
+            parts = by_day(finding, step)
+            shares = {day: min(finding.count * part / per_day, 1.0) for day, part in parts.items()}
+        for day, share in shares.items():
+            cost = 100.0 * share * _WEIGHT[finding.severity]
             loss[day] += max(cost, 1.0) if finding.severity is Severity.ERROR else cost
     return {str(np.datetime64(day, "D")): round(max(0.0, 100.0 - loss[day]), 2) for day in days}

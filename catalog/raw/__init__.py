@@ -1,1 +1,1 @@
-"""The raw store: every row of every data type as its source gave it, typed and exact, one parquet file a day."""
+"""The raw store: every row of every data type as its source gave it, typed and exact."""

@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalog.instruments import interval_ns
-from catalog.quality.findings import DAY_NS, Finding, Severity, scores, worst
+from catalog.quality.findings import DAY_NS, Finding, Severity, part_of, scores, worst
 from catalog.quality.kinds import CANDLES, TICKS, Columns, inspect_kind, usual_step
 from catalog.quality.rows import Context
 from catalog.raw.arrays import scalar, to_numpy
 from catalog.raw.change import QUALITY, Change
-from catalog.raw.day_files import Day, day_name, described, pieces, read
+from catalog.raw.day_files import Day, described, pieces, read
 from catalog.raw.kinds import KINDS
 
 _NAN = scalar(float("nan"), pa.float64())
@@ -137,14 +137,16 @@ def _inspect(
     if not KINDS[kind].monthly or live.stem == days[0].day:
         findings, score = inspect_day(days[0], context, kind, interval)
         return {live.stem: _told(days[0], score, findings)}
-    found, per_day = inspect_columns(columns_of(kind, whole()), context, interval)
-    at: dict[str, list[Finding]] = defaultdict(list)
-    for finding in found:
-        first, last = (None if t is None else day_name(t // DAY_NS) for t in (finding.first, finding.last))
-        for day in days:
-            if first is None or last is None or first <= day.day <= last:
-                at[day.day].append(finding)
-    return {day.day: _told(day, per_day[day.day], at[day.day]) for day in days}
+    columns = columns_of(kind, whole())
+    found, per_day = inspect_columns(columns, context, interval)
+    step = step_of(columns, interval)
+
+    def told(day: Day) -> DayQuality:
+        number = int(np.datetime64(day.day, "D").astype(np.int64))
+        parts = (part_of(finding, number, step) for finding in found)
+        return _told(day, per_day[day.day], [part for part in parts if part is not None])
+
+    return {day.day: told(day) for day in days}
 
 
 def _told(day: Day, score: float, findings: Sequence[Finding]) -> DayQuality:

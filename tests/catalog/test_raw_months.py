@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from catalog.quality.rows import Context
 from catalog.raw import quality
 from catalog.raw.__main__ import main
 from catalog.raw.change import changing
-from catalog.raw.day_files import ContentHash, DayWriter, described, tables
+from catalog.raw.day_files import DayWriter, described, tables
 from catalog.raw.days import days, load, verify
 from catalog.raw.writer import put_rows
 from strategies.errors import DataError
@@ -41,20 +43,16 @@ def bring(root: Path, first: int, last: int) -> list[str]:
 
 def as_before(root: Path, *, former: bool = False) -> None:
     """Turn the store into one of an older version: a file and its findings a day; `former`: with the first hash."""
-    with pytest.MonkeyPatch.context() as patched:
-        months = set()
-        for day, table in list(tables(days(root, *SERIES))):
-            months.add(day.path)
-            file = day.path.with_name(f"{day.day}.parquet")
-            if former:
-                patched.setattr(ContentHash, "hexdigest", lambda _, day=day: f"former {day.day}")
-            writer = DayWriter(file, table.schema)
-            writer.add(table)
-            writer.close()
-            quality.beside(file).write_text("{}")
-        for month in months:
-            month.unlink()
-            quality.beside(month).unlink()
+    months = set()
+    for day, table in list(tables(days(root, *SERIES))):
+        months.add(day.path)
+        file = day.path.with_name(f"{day.day}.parquet")
+        told = f"former {day.day}" if former else day.sha256
+        pq.write_table(table.replace_schema_metadata({b"argonaut.sha256": told.encode()}), file)
+        quality.beside(file).write_text("{}")
+    for month in months:
+        month.unlink()
+        quality.beside(month).unlink()
 
 
 def names(root: Path) -> list[str]:
@@ -94,11 +92,36 @@ def test_findings_of_a_month_stand_at_the_days_they_touch(tmp_path: Path) -> Non
     bring(tmp_path, 50, 96)
     found = json.loads((tmp_path / "klines" / "XRPUSDT" / "1h" / "2025-03.quality.json").read_text())
     gaps = {day: [f["count"] for f in one["findings"] if f["kind"] == "gap"] for day, one in found.items()}
-    assert gaps == {"2025-03-01": [4], "2025-03-02": [4], "2025-03-03": []}, "the hole lies over midnight"
+    assert gaps == {"2025-03-01": [2], "2025-03-02": [2], "2025-03-03": []}, "the hole lies over midnight"
     (first, *_) = days(tmp_path, *SERIES)
     known = quality.findings_of(first, kind="klines", symbol="XRPUSDT", interval="1h")
     quality.beside(first.path).unlink()
     assert quality.findings_of(first, kind="klines", symbol="XRPUSDT", interval="1h") == known
+
+
+def test_a_month_says_of_each_day_what_the_day_alone_would(tmp_path: Path) -> None:
+    """But at midnight, where a day alone sees nothing."""
+    bring(tmp_path, 24, 53)
+    bring(tmp_path, 55, 70)
+    bring(tmp_path, 78, 144)  # from 22 h to before 6 h
+    flat = bars(144, 192)
+    for name in ("open", "high", "low", "close", "volume"):
+        flat[name] = [flat[name][0]] * 48
+    put_rows(flat, source="test", root=tmp_path, kind="klines", symbol="XRPUSDT", interval="1h", now_ns=NOW)
+    (file,) = {day.path for day in days(tmp_path, *SERIES)}
+    together = json.loads(quality.beside(file).read_text())
+    alone = {}
+    for day, table in tables(days(tmp_path, *SERIES)):
+        context = Context(symbol="XRPUSDT", interval="1h", source=day.day)
+        alone[day.day] = quality.inspect_columns(quality.columns_of("klines", table), context, "1h")
+    gaps = {d: sum(f["count"] for f in one["findings"] if f["kind"] == "gap") for d, one in together.items()}
+    assert list(gaps.values()) == [0, 4, 6, 0, 0, 0, 0]
+    for name in ("2025-03-01", "2025-03-04", "2025-03-05"):
+        assert together[name]["findings"] == [f.as_json() for f in alone[name][0]] == []
+    within = [f.as_json() for f in alone["2025-03-02"][0]]
+    assert [f | {"source": ""} for f in within] == [f | {"source": ""} for f in together["2025-03-02"]["findings"][:1]]
+    stale = {d: sum(f["count"] for f in one["findings"] if f["kind"] == "stale_price") for d, one in together.items()}
+    assert stale["2025-03-06"] == stale["2025-03-07"] == 24
 
 
 def test_a_store_with_a_file_a_day_is_read_and_taken_over_by_the_next_write(tmp_path: Path) -> None:

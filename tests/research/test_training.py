@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import msgspec
@@ -179,12 +178,10 @@ def test_command_trains_and_says_what_it_did(market_catalog, train_config, tmp_p
     assert len(run.stderr.splitlines()) == 1
 
 
-def test_help_is_quick():
-    started = time.perf_counter()
+def test_help():
     run = _run("--help")
     assert run.returncode == 0
     assert "--catalog" in run.stdout
-    assert time.perf_counter() - started < 2.0  # wall time on a loaded machine; typically 0.15 s
 
 
 def test_shipped_configuration_reads():
