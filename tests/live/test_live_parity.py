@@ -29,11 +29,13 @@ def cpu_hogs(count: int) -> Iterator[None]:
             hog.wait()
 
 
-def watch(demo) -> None:
+def watch(demo, **window) -> None:
     """Add a gate that chooses, a challenger, the drift monitor, and what follows blocked signals."""
     levels = {s: {"stop_atr": LOOSE["stop_atr"], "target_atr": LOOSE["target_atr"]} for s in SYMBOLS}
     gate = {"mode": "enforce", "model_dir": str(demo.directory / "model"), "drift": {"window": 20}}
-    demo.write(gate=gate | {"challenger": str(demo.directory / "challenger")}, counterfactual={"horizon_bars": 24})
+    demo.write(
+        gate=gate | {"challenger": str(demo.directory / "challenger")}, counterfactual={"horizon_bars": 24}, **window
+    )
     publish(small_model(seed=5, strategy=levels), demo.directory / "challenger")
     publish(small_model(strategy=levels, threshold=0.0), demo.directory / "model")
     scores = [v.score for v in run_backtest(load_config(demo.config)).verdict_records if v.gate == "ml"]
