@@ -66,9 +66,10 @@ async def missed_fills(
         return []
     since_ms = max(begun // _MILLI_NS - _MARGIN_MS, last // _MILLI_NS - _WEEK_MS)
     found = []
+    held = await _held(rest)
     for symbol in symbols:
         fills = journal.fills(symbol=symbol)
-        for trade in await _complete(rest, symbol, fills, since_ms):
+        for trade in await _complete(rest, symbol, fills, since_ms, held):
             client_order_id = await _client_order_id(rest, symbol, trade["orderId"])
             found.append(_fill(symbol, trade, client_order_id, replay=replay))
     return sorted(found, key=lambda f: int(f.id.rpartition("/")[2]))
@@ -154,9 +155,11 @@ def _last_wall_time(journal: Journal) -> int | None:
     return max(times, default=None)
 
 
-async def _complete(rest: BinanceRest, symbol: str, fills: Sequence[FillRecord], since_ms: int) -> list[dict[str, Any]]:
+async def _complete(
+    rest: BinanceRest, symbol: str, fills: Sequence[FillRecord], since_ms: int, held: dict[str, Decimal]
+) -> list[dict[str, Any]]:
     """
-    Return the trades of a symbol that are not among `fills`, and ask again while they do not lead to its position.
+    Return the trades of a symbol that are not among `fills`, and ask again while they do not lead to what is `held`.
 
     The exchange's list of trades may be behind its positions for a moment. What still does not add up after that (a
     position older than the journal) is the ledger's to tell of.
@@ -165,12 +168,20 @@ async def _complete(rest: BinanceRest, symbol: str, fills: Sequence[FillRecord],
     before = sum((_signed(f.side, f.quantity) for f in fills), Decimal(0))
     for pause in (*_PAUSES, None):
         trades = await _trades(rest, symbol, known, since_ms)
-        rows = await rest.get("/fapi/v2/positionRisk", {"symbol": symbol}, signed=True)
-        held = sum((Decimal(row["positionAmt"]) for row in rows if row["symbol"] == symbol), Decimal(0))
-        if pause is None or before + sum((_signed(t["side"], t["qty"]) for t in trades), Decimal(0)) == held:
+        now = before + sum((_signed(t["side"], t["qty"]) for t in trades), Decimal(0))
+        if pause is None or now == held.get(symbol, Decimal(0)):
             break
         await asyncio.sleep(pause)
+        held = await _held(rest)
     return trades
+
+
+async def _held(rest: BinanceRest) -> dict[str, Decimal]:
+    """Return the venue's positions, signed."""
+    found: dict[str, Decimal] = {}
+    for row in await rest.get("/fapi/v2/positionRisk", signed=True):
+        found[row["symbol"]] = found.get(row["symbol"], Decimal(0)) + Decimal(row["positionAmt"])
+    return found
 
 
 def _signed(side: str, quantity: str) -> Decimal:

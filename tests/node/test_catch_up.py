@@ -137,10 +137,11 @@ class Trades:
         self.held, self.behind = held, behind
         self.asked: list[dict[str, Any]] = []
 
-    async def get(self, path: str, params: dict[str, Any], *, signed: bool) -> Any:
+    async def get(self, path: str, params: dict[str, Any] | None = None, *, signed: bool) -> Any:
         assert signed
         if path.endswith("/positionRisk"):
             return [{"symbol": "XRPUSDT", "positionAmt": self.held}]
+        assert params is not None
         if path.endswith("/order"):
             return {"clientOrderId": f"order-{params['orderId']}"}
         assert path.endswith("/userTrades")
