@@ -37,6 +37,8 @@ _BARS = "data.bars.*"
 _FUNDING = "data.funding_rates.*"
 _SETTLEMENTS = 2_000
 
+type _Prices = tuple[float, float, float, float]
+
 
 class Blocked(FrozenConfig, frozen=True):
     """
@@ -236,27 +238,28 @@ class Counterfactuals(Actor):
         if symbol is None or not self._open[symbol]:
             return
         close = bar_close_ns(bar)
+        prices = _prices(bar)
         before: dict[int, Bar] | None = None
         for one in list(self._open[symbol]):
             if one.next_close > close:
                 continue
             if one.next_close < close and before is None:  # a restart or a gap: what the history has
                 before = {bar_close_ns(b): b for b in self.cache.bars(self._types[symbol])}
-            hit = self._advance(symbol, one, bar, close, before or {})
+            hit = self._advance(symbol, one, prices, close, before or {})
             if hit is not None:
                 self._open[symbol].remove(one)
                 self._publish(symbol, one, hit)
         if not self.following:
             self._listen(wanted=False)
 
-    def _advance(self, symbol: str, one: _Open, bar: Bar, close: int, before: dict[int, Bar]) -> Hit | None:
+    def _advance(self, symbol: str, one: _Open, prices: _Prices, close: int, before: dict[int, Bar]) -> Hit | None:
         step = self._steps[symbol]
         while one.next_close <= close:
-            current = bar if one.next_close == close else before.get(one.next_close)
-            if current is None:
+            missed = None if one.next_close == close else before.get(one.next_close)
+            if missed is None and one.next_close != close:
                 limit = one.what.bar_close + 2 * self.config.horizon_bars * step
                 return Hit(Outcome.UNRESOLVED, math.nan) if close >= limit else None
-            opened, high, low, last = (x.as_double() for x in (current.open, current.high, current.low, current.close))
+            opened, high, low, last = prices if missed is None else _prices(missed)
             one.followed.append((one.next_close, last))
             one.next_close += step
             hit = met(one.side, one.levels, (opened, high, low))
@@ -306,3 +309,8 @@ class Counterfactuals(Actor):
 
     def _defect(self, error: Exception) -> None:
         self._reporter.incident("warning", "counterfactual_error", None, f"{type(error).__name__}: {error}")
+
+
+def _prices(bar: Bar) -> _Prices:
+    """Return open, high, low and close."""
+    return bar.open.as_double(), bar.high.as_double(), bar.low.as_double(), bar.close.as_double()

@@ -40,13 +40,12 @@ from actors.account_view import PERPETUAL, PRICE_FIRST, AccountView, venue_symbo
 from actors.ledger import Execution, RestoredLedger, TradeLedger, exit_reason
 from actors.ledger_start import catch_up
 from actors.reporting import Reporter, contained
+from strategies.equity_points import EquityPoints, equity_points, equity_record
 from strategies.market_clock import MarketClock, bar_close_ns, market_clock
 from strategies.messages import APPROVAL, SIGNAL, VERDICT, Approval, Side, Signal, Verdict, topic
 from strategies.order_ids import Leg, decode
 from strategies.records import (
-    EQUITY_ENDPOINT,
     ApprovalRecord,
-    EquityRecord,
     FillRecord,
     FundingRecord,
     OrderRecord,
@@ -92,7 +91,7 @@ class Recorder(Actor):
         self._reporter = Reporter(self)
         self._market: MarketClock | None = None
         self._view: AccountView | None = None
-        self._straight = False
+        self._points: EquityPoints | None = None
         self._subscriptions: list[tuple[str, Callable[[Any], None], int]] = []
         self._begin()
 
@@ -112,7 +111,7 @@ class Recorder(Actor):
             self._market = market_clock(self.msgbus)
             close_step = self._contained(self._close_step)
             self._market.listen(lambda previous, _: close_step(previous))
-            self._straight = EQUITY_ENDPOINT in self.msgbus.endpoints()
+            self._points = equity_points(self.msgbus)
             self._subscriptions = [
                 (topic(SIGNAL), self._contained(self._on_signal), _DECISIONS_FIRST),
                 (topic(VERDICT), self._contained(self._on_verdict), _DECISIONS_FIRST),
@@ -349,18 +348,14 @@ class Recorder(Actor):
         if balance is not self._money_of:
             self._money_of, self._money = balance, float(balance)
         money = self._money
-        record = EquityRecord(
-            id=str(time),
-            market_time=time,
-            wall_time=wall,
-            balance=money,
-            unrealized=float(unrealized),
-            equity=float(balance + unrealized) if positions else money,
-            open_positions=positions,
-        )
-        if self._straight:
-            self.msgbus.send(EQUITY_ENDPOINT, record)
+        if positions:
+            values = (time, wall, money, float(unrealized), float(balance + unrealized), positions)
         else:
+            values = (time, wall, money, 0.0, money, 0)
+        if self._points is not None:
+            self._points.add(*values)
+        else:
+            record = equity_record(*values)
             self.msgbus.publish(record.topic, record)
 
     # -- faults -------------------------------------------------------------------------------------------------------

@@ -317,7 +317,9 @@ class RiskGuard(Gate):
     def _on_clock(self, previous: int | None, now: int) -> None:
         """Close the step before, and the day if `now` begins a new one. Prices are still those of the step before."""
         try:
-            self._step(previous, now)
+            view = self._view
+            if view is None or not view.quiet() or now >= self._day_ends:
+                self._step(previous, now)
         except Exception as e:
             if self.config.raise_errors:
                 raise
@@ -325,8 +327,6 @@ class RiskGuard(Gate):
 
     def _step(self, previous: int | None, now: int) -> None:
         view, market = self._parts()
-        if view.quiet() and now < self._day_ends:
-            return
         equity = view.equity()
         if previous is not None:
             self.latches.settle_day(equity)

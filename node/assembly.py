@@ -42,7 +42,7 @@ from node.binance.side_data import FundingPollerConfig
 from node.config import DataQualityConfig, NodeConfig
 from node.redis_link import RedisConfig, engine_configs
 from node.simulation.fills import RateFeeModelConfig, SlippageFillModelConfig
-from node.simulation.modules import FundingModuleConfig, LiquidationModuleConfig
+from node.simulation.modules import FundingConfig, LiquidationConfig, VenueModuleConfig
 from node.watching import RestoredWatch, counterfactuals_config, drift_config
 from strategies.errors import ConfigError
 from strategies.order_ids import symbol_tag
@@ -286,32 +286,23 @@ def backtest_run_config(
 
 def _venue(config: NodeConfig, window: Window, instruments: dict[str, InstrumentSpec]) -> BacktestVenueConfig:
     backtest = config.backtest
-    modules = [_actor("node.simulation.modules:WitnessModule", _plain_module())]
+    funding = liquidation = None
     if backtest.funding:
-        modules.append(
-            _actor(
-                "node.simulation.modules:FundingModule",
-                FundingModuleConfig(
-                    catalog=config.catalog,
-                    symbols=config.symbols,
-                    start_ns=window.data_start_ns,
-                    end_ns=window.end_ns + 1,
-                ),
-            )
+        funding = FundingConfig(
+            catalog=config.catalog,
+            symbols=config.symbols,
+            start_ns=window.data_start_ns,
+            end_ns=window.end_ns + 1,
         )
     if backtest.liquidation:
         specs = [instruments[s] for s in config.symbols]
         taker = max(float(s.taker_fee) for s in specs) if backtest.fees is None else float(backtest.fees.taker)
-        modules.append(
-            _actor(
-                "node.simulation.modules:LiquidationModule",
-                LiquidationModuleConfig(
-                    maintenance={s.symbol: float(s.brackets[0].maintenance_rate) for s in specs},
-                    fee=max(float(s.liquidation_fee) for s in specs),
-                    close_cost=taker + backtest.slippage_bps / 10_000,
-                ),
-            )
+        liquidation = LiquidationConfig(
+            maintenance={s.symbol: float(s.brackets[0].maintenance_rate) for s in specs},
+            fee=max(float(s.liquidation_fee) for s in specs),
+            close_cost=taker + backtest.slippage_bps / 10_000,
         )
+    venue_module = VenueModuleConfig(funding=funding, liquidation=liquidation)
     fees = backtest.fees
     return BacktestVenueConfig(
         name=VENUE,
@@ -323,7 +314,7 @@ def _venue(config: NodeConfig, window: Window, instruments: dict[str, Instrument
         bar_adaptive_high_low_ordering=True,
         reject_stop_orders=True,
         use_position_ids=False,
-        modules=modules,
+        modules=[_actor("node.simulation.modules:VenueModule", venue_module)],
         fill_model=ImportableFillModelConfig(
             fill_model_path="node.simulation.fills:SlippageFillModel",
             config_path="node.simulation.fills:SlippageFillModelConfig",
@@ -346,12 +337,6 @@ def _venue(config: NodeConfig, window: Window, instruments: dict[str, Instrument
             config={"base_latency_nanos": int(backtest.latency_ms * 1e6)},
         ),
     )
-
-
-def _plain_module() -> Any:
-    from nautilus_trader.backtest.config import SimulationModuleConfig  # noqa: PLC0415 - only its type path is needed
-
-    return SimulationModuleConfig()
 
 
 def _data(config: NodeConfig, window: Window) -> list[BacktestDataConfig]:

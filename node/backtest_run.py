@@ -18,9 +18,9 @@ from node.assembly import Window, backtest_run_config
 from node.config import NodeConfig, format_time, parse_time
 from node.simulation.analyzer import cure
 from node.statistics import Statistics, compute, daily_equity
+from strategies.equity_points import EquityPoints
 from strategies.errors import DataError
 from strategies.records import (
-    EQUITY_ENDPOINT,
     TOPIC,
     ApprovalRecord,
     EquityRecord,
@@ -47,9 +47,9 @@ class Records:
         self.fills: list[FillRecord] = []
         self.funding: list[FundingRecord] = []
         self.trades: list[TradeRecord] = []
-        self.equity: list[EquityRecord] = []
         self.incidents: list[IncidentRecord] = []
         self.outcomes: list[OutcomeRecord] = []
+        self._points = EquityPoints()
         self._by_kind: dict[str, list[Any]] = {
             "signal": self.signals,
             "verdict": self.verdicts,
@@ -58,7 +58,6 @@ class Records:
             "fill": self.fills,
             "funding": self.funding,
             "trade": self.trades,
-            "equity": self.equity,
             "incident": self.incidents,
             "outcome": self.outcomes,
         }
@@ -66,7 +65,12 @@ class Records:
     def attach(self, msgbus: Any) -> None:
         """Listen to all records published on `msgbus`; equity points come by the short way."""
         msgbus.subscribe(f"{TOPIC}.*", self.add)
-        msgbus.register(EQUITY_ENDPOINT, self.equity.append)
+        self._points.offer(msgbus)
+
+    @property
+    def equity(self) -> list[EquityRecord]:
+        """The account's value at the end of every time step."""
+        return self._points.records()
 
     def add(self, record: Record) -> None:
         """Keep one record."""

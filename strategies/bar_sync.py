@@ -73,7 +73,7 @@ class BarSync:
             if symbol != self._primary:
                 return []
             self._released = close_ns
-            return [BarRow._make((close_ns, *values, ()))]
+            return [tuple.__new__(BarRow, (close_ns, *values, ()))]  # _make and the class are a call in Python more
         if symbol in self._symbols:
             closes = self._context.get(close_ns)
             if closes is None:

@@ -261,7 +261,7 @@ class SignalStrategy(Strategy):
             self._protection.on_bar()
             if row.close_ns <= trade_from_ns or self._rows_seen <= warmup_bars:
                 continue
-            if not row.complete:
+            if row.context and not row.complete:
                 self._report(
                     "warning", "context_missing", f"no signal on {pd.Timestamp(row.close_ns)}: context missing"
                 )

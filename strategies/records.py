@@ -12,8 +12,6 @@ from typing import ClassVar
 import msgspec
 
 TOPIC = "argonaut.record"
-EQUITY_ENDPOINT = "Argonaut.EquityPoints"
-"""Who registers here is sent the equity points, which are then not published: one a step, and a send costs a tenth."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="kind"):

@@ -21,7 +21,6 @@ from node.simulation.pricing import slipped_price
 
 _TRIGGERED = (OrderType.STOP_MARKET, OrderType.MARKET_IF_TOUCHED, OrderType.TRAILING_STOP_MARKET)
 _DEPTH = 1_000_000_000
-_HEARD_MOST = 64
 
 
 class SlippageFillModelConfig(FillModelConfig, frozen=True):
@@ -42,25 +41,28 @@ class SlippageFillModelConfig(FillModelConfig, frozen=True):
 
 
 class SlippageFillModel(FillModel):
-    """See the module's docstring. ``heard`` must be called with every bar before the exchange processes it."""
+    """
+    See the module's docstring.
+
+    Attributes
+    ----------
+    heard : list of Bar
+        To be given every bar before the exchange walks through it; emptied by :meth:`sort`.
+
+    """
 
     def __init__(self, config: SlippageFillModelConfig) -> None:
         super().__init__(config=config)
         self._market_bps = Decimal(config.market_bps)
         self._trigger_bps = Decimal(config.trigger_bps)
         self._opens: dict[InstrumentId, Price] = {}
-        self._heard: list[Bar] = []
+        self.heard: list[Bar] = []
 
-    def heard(self, bar: Bar) -> None:
-        """Note that the exchange is about to walk through `bar`; of which instrument, few bars are ever asked."""
-        self._heard.append(bar)
-        if len(self._heard) > _HEARD_MOST:
-            self._sort()
-
-    def _sort(self) -> None:
-        for bar in self._heard:
+    def sort(self) -> None:
+        """Note the opens by instrument: put off, as few bars are ever asked for theirs."""
+        for bar in self.heard:
             self._opens[bar.bar_type.instrument_id] = bar.open
-        self._heard.clear()
+        self.heard.clear()
 
     def get_orderbook_for_fill_simulation(
         self, instrument: Any, order: Any, best_bid: Price, best_ask: Price
@@ -83,7 +85,7 @@ class SlippageFillModel(FillModel):
     def _trigger_base(self, instrument_id: InstrumentId, order: Any) -> Price:
         """Return the trigger price, or the bar's open where the bar opened beyond it (the stop gapped)."""
         trigger = order.trigger_price
-        self._sort()
+        self.sort()
         opened = self._opens.get(instrument_id)
         if opened is None:
             return trigger

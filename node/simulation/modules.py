@@ -3,7 +3,8 @@ What BacktestEngine leaves out and an account feels: funding settlements and liq
 
 Both hear a bar on the message bus after the exchange has walked through it and before any strategy decides on it. That
 is the venue simulator's order too: a position open when the bar that closes at the settlement time has finished is
-charged at that bar's close, before orders sent on that close.
+charged at that bar's close, before orders sent on that close. The engine calls every module several times a bar, so
+there is one of them, :class:`VenueModule`, and funding and liquidation are its parts.
 """
 
 from bisect import bisect_right
@@ -22,69 +23,16 @@ from node.simulation.fills import SlippageFillModel
 from strategies.base import CONTROL_TOPIC
 from strategies.market_clock import bar_close_ns, market_clock
 from strategies.records import FundingRecord, IncidentRecord
+from strategies.yaml_config import FrozenConfig
 
 _BARS = "data.bars.*"
-_FUNDING_PRIORITY = 900  # after the market clock, before every strategy and actor
-_LIQUIDATION_PRIORITY = 890
+_PRIORITY = 900  # after the market clock, before every strategy and actor
 _UNIT = Decimal("1e-8")
 _NEVER = 2**63
 _HEARD_MOST = 64
 
 
-class _BarModule(SimulationModule):
-    """A module that works on finished bars."""
-
-    priority = 0
-
-    def __init__(self, config: SimulationModuleConfig) -> None:
-        super().__init__(config)
-        self._clock_of_market: Any = None
-
-    def register_venue(self, exchange: Any) -> None:
-        """Subscribe as soon as the bus is known."""
-        super().register_venue(exchange)
-        self._clock_of_market = market_clock(self.msgbus)
-        self.msgbus.subscribe(_BARS, self.on_finished_bar, self.priority)
-
-    def on_finished_bar(self, bar: Bar) -> None:
-        """Act on a bar the exchange has walked through."""
-        raise NotImplementedError  # pragma: no cover - abstract
-
-    def process(self, ts_now: int) -> None:
-        """Nothing to do on the exchange's own clock."""
-
-    def log_diagnostics(self, logger: Any) -> None:
-        """Nothing to say beyond the records."""
-
-    def reset(self) -> None:
-        """Nothing kept between runs."""
-
-
-class WitnessModule(SimulationModule):
-    """Tells the fill model which bar the exchange is about to walk through."""
-
-    def register_venue(self, exchange: Any) -> None:
-        """Take the fill model's ear, if it has one."""
-        super().register_venue(exchange)
-        model = exchange.fill_model
-        self._tell = model.heard if isinstance(model, SlippageFillModel) else None
-
-    def pre_process(self, data: Any) -> None:
-        """Pass a bar on."""
-        if self._tell is not None and isinstance(data, Bar):
-            self._tell(data)
-
-    def process(self, ts_now: int) -> None:
-        """Nothing to do on the exchange's own clock."""
-
-    def log_diagnostics(self, logger: Any) -> None:
-        """Nothing to say."""
-
-    def reset(self) -> None:
-        """Nothing kept between runs."""
-
-
-class FundingModuleConfig(SimulationModuleConfig, frozen=True):
+class FundingConfig(FrozenConfig, frozen=True, kw_only=True):
     """
     Where the settlements come from.
 
@@ -105,15 +53,13 @@ class FundingModuleConfig(SimulationModuleConfig, frozen=True):
     end_ns: int
 
 
-class FundingModule(_BarModule):
+class Funding:
     """Charges ``-quantity x close x rate`` (quantity signed: long pays a positive rate) at every settlement."""
 
-    priority = _FUNDING_PRIORITY
-
-    def __init__(self, config: FundingModuleConfig) -> None:
+    def __init__(self, config: FundingConfig, venue: "VenueModule") -> None:
         from catalog.reader import load_funding  # noqa: PLC0415 - pyarrow is not needed by importers of the config
 
-        super().__init__(config)
+        self._venue = venue
         self._settlements: dict[str, list[tuple[int, float]]] = {}
         self._next: dict[str, int] = {}
         self._due = 0  # nothing settles before, once every symbol's first bar has been seen
@@ -123,9 +69,9 @@ class FundingModule(_BarModule):
 
     def on_finished_bar(self, bar: Bar) -> None:
         """Settle what became due between the previous bar's close (excluded) and this one's (included)."""
-        close = bar_close_ns(bar)
-        if close < self._due:
+        if self._venue.clock_of_market.now < self._due:  # which no bar's close is beyond
             return
+        close = bar_close_ns(bar)
         symbol = bar.bar_type.instrument_id.symbol.value.removesuffix("-PERP")
         settlements = self._settlements.get(symbol, [])
         at = self._next.get(symbol)
@@ -145,23 +91,24 @@ class FundingModule(_BarModule):
         self._due = 0
 
     def _settle(self, bar: Bar, symbol: str, time: int, rate: float) -> None:
-        for position in self.exchange.cache.positions_open(instrument_id=bar.bar_type.instrument_id):
+        venue = self._venue
+        for position in venue.exchange.cache.positions_open(instrument_id=bar.bar_type.instrument_id):
             quantity = position.quantity.as_decimal() * (1 if position.side == PositionSide.LONG else -1)
             amount = -quantity * bar.close.as_decimal() * Decimal(repr(rate))
             amount = amount.quantize(_UNIT, ROUND_HALF_EVEN)
-            self.exchange.adjust_account(Money(amount, position.settlement_currency))
+            venue.exchange.adjust_account(Money(amount, position.settlement_currency))
             record = FundingRecord(
                 id=f"{symbol}/{time // 1_000_000}",
-                market_time=self._clock_of_market.now,
-                wall_time=self.clock.timestamp_ns(),
+                market_time=venue.clock_of_market.now,
+                wall_time=venue.clock.timestamp_ns(),
                 symbol=symbol,
                 amount=float(amount),
                 rate=rate,
             )
-            self.msgbus.publish(record.topic, record)
+            venue.msgbus.publish(record.topic, record)
 
 
-class LiquidationModuleConfig(SimulationModuleConfig, frozen=True):
+class LiquidationConfig(FrozenConfig, frozen=True, kw_only=True):
     """
     When the account is liquidated.
 
@@ -181,7 +128,7 @@ class LiquidationModuleConfig(SimulationModuleConfig, frozen=True):
     close_cost: float = 0.001
 
 
-class LiquidationModule(_BarModule):
+class Liquidation:
     """
     Closes everything when equity at a bar's worst price no longer covers maintenance margin, and ends trading.
 
@@ -190,10 +137,8 @@ class LiquidationModule(_BarModule):
     the other positions are valued at their last close. The account never ends below zero.
     """
 
-    priority = _LIQUIDATION_PRIORITY
-
-    def __init__(self, config: LiquidationModuleConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: LiquidationConfig, venue: "VenueModule") -> None:
+        self._venue = venue
         self._maintenance = config.maintenance
         self._fee = config.fee
         self._close_cost = config.close_cost
@@ -201,11 +146,11 @@ class LiquidationModule(_BarModule):
         self._heard: list[Bar] = []
         self._checked: Any = None
         self._done = False
+        self._cache: Any = None
 
-    def register_venue(self, exchange: Any) -> None:
+    def begin(self) -> None:
         """Keep the cache at hand: it is asked on every bar."""
-        super().register_venue(exchange)
-        self._cache = exchange.cache
+        self._cache = self._venue.exchange.cache
 
     def on_finished_bar(self, bar: Bar) -> None:
         """Compare equity at the bar's worst price with maintenance margin."""
@@ -213,7 +158,7 @@ class LiquidationModule(_BarModule):
         if not self._cache.positions_open_count():
             if len(self._heard) > _HEARD_MOST:
                 self._sort()
-            account = self._cache.account_for_venue(self.exchange.id)
+            account = self._cache.account_for_venue(self._venue.exchange.id)
             if account.last_event is not self._checked:
                 self._checked = account.last_event
                 self._refill()
@@ -225,7 +170,7 @@ class LiquidationModule(_BarModule):
         if worst > margin:
             return
         # Before the kill, which closes too: the reason of these exits is not that somebody flattened.
-        self.msgbus.publish(CONTROL_TOPIC, {"action": "liquidate", "who": "liquidation"})
+        self._venue.msgbus.publish(CONTROL_TOPIC, {"action": "liquidate", "who": "liquidation"})
         self._end(f"equity {worst:.2f} at the bar's worst price, maintenance margin {margin:.2f}: account liquidated")
         # The strategies close at the bar's close; the exchange would have done so at the worst price, for a fee. What
         # that costs beyond the account the insurance fund carries, and it does so before the equity point is taken.
@@ -246,16 +191,16 @@ class LiquidationModule(_BarModule):
     def _end(self, message: str) -> None:
         self._done = True
         record = IncidentRecord(
-            id=f"liquidation/{self._clock_of_market.now}",
-            market_time=self._clock_of_market.now,
-            wall_time=self.clock.timestamp_ns(),
+            id=f"liquidation/{self._venue.clock_of_market.now}",
+            market_time=self._venue.clock_of_market.now,
+            wall_time=self._venue.clock.timestamp_ns(),
             severity="critical",
             code="liquidation",
             symbol=None,
             message=message,
         )
-        self.msgbus.publish(record.topic, record)
-        self.msgbus.publish(CONTROL_TOPIC, {"action": "kill", "who": "liquidation"})
+        self._venue.msgbus.publish(record.topic, record)
+        self._venue.msgbus.publish(CONTROL_TOPIC, {"action": "kill", "who": "liquidation"})
 
     def _refill(self) -> None:
         """Let the insurance fund carry what a stop that gapped lost beyond the account."""
@@ -268,24 +213,24 @@ class LiquidationModule(_BarModule):
 
     def _cost_of_closing(self) -> float:
         cost = 0.0
-        for position in self.exchange.cache.positions_open():
+        for position in self._cache.positions_open():
             close = float(self._closes.get(position.instrument_id, position.avg_px_open))
-            tick = float(self.exchange.cache.instrument(position.instrument_id).price_increment)
+            tick = float(self._cache.instrument(position.instrument_id).price_increment)
             cost += float(position.quantity) * (close * self._close_cost + tick)
         return cost
 
     def _adjust(self, amount: float) -> None:
-        self.exchange.adjust_account(Money(Decimal(repr(amount)).quantize(_UNIT, ROUND_HALF_EVEN), USDT))
+        self._venue.exchange.adjust_account(Money(Decimal(repr(amount)).quantize(_UNIT, ROUND_HALF_EVEN), USDT))
 
     def _balance(self) -> float:
-        account = self.exchange.cache.account_for_venue(self.exchange.id)
+        account = self._cache.account_for_venue(self._venue.exchange.id)
         return float(account.balance_total(USDT).as_double())
 
     def _state(self, bar: Bar) -> tuple[float, float, float, float]:
         """Return equity at the worst price, maintenance margin and notional there, and equity at the close."""
         worst = at_close = self._balance()
         margin = notional = 0.0
-        for position in self.exchange.cache.positions_open():
+        for position in self._cache.positions_open():
             is_long = position.side == PositionSide.LONG
             quantity = float(position.quantity) * (1 if is_long else -1)
             close = price = float(self._closes.get(position.instrument_id, position.avg_px_open))
@@ -297,6 +242,62 @@ class LiquidationModule(_BarModule):
             margin += abs(quantity) * price * self._maintenance.get(symbol, 0.0)
             notional += abs(quantity) * price
         return worst, margin, notional, at_close
+
+
+class VenueModuleConfig(SimulationModuleConfig, frozen=True):
+    """What of an account's life is simulated; None leaves it out."""
+
+    funding: FundingConfig | None = None
+    liquidation: LiquidationConfig | None = None
+
+
+class VenueModule(SimulationModule):
+    """Tells the fill model of every bar before the exchange walks through it, and its parts once it has."""
+
+    def __init__(self, config: VenueModuleConfig) -> None:
+        super().__init__(config)
+        self._funding = None if config.funding is None else Funding(config.funding, self)
+        self._liquidation = None if config.liquidation is None else Liquidation(config.liquidation, self)
+        self._model: SlippageFillModel | None = None
+        self.clock_of_market: Any = None
+
+    def register_venue(self, exchange: Any) -> None:
+        """Take the fill model's ear, if it has one, and subscribe as soon as the bus is known."""
+        super().register_venue(exchange)
+        model = exchange.fill_model
+        self._model = model if isinstance(model, SlippageFillModel) else None
+        self.clock_of_market = market_clock(self.msgbus)
+        if self._liquidation is not None:
+            self._liquidation.begin()
+        if self._funding is not None or self._liquidation is not None:
+            self.msgbus.subscribe(_BARS, self.on_finished_bar, _PRIORITY)
+
+    def pre_process(self, data: Any) -> None:
+        """Pass a bar on that the exchange is about to walk through."""
+        model = self._model
+        if model is not None and isinstance(data, Bar):
+            model.heard.append(data)
+            if len(model.heard) > _HEARD_MOST:
+                model.sort()
+
+    def on_finished_bar(self, bar: Bar) -> None:
+        """Act on a bar the exchange has walked through: what settles first may be what liquidates."""
+        if self._funding is not None:
+            self._funding.on_finished_bar(bar)
+        if self._liquidation is not None:
+            self._liquidation.on_finished_bar(bar)
+
+    def process(self, ts_now: int) -> None:
+        """Nothing to do on the exchange's own clock."""
+
+    def log_diagnostics(self, logger: Any) -> None:
+        """Nothing to say beyond the records."""
+
+    def reset(self) -> None:
+        """Forget the last run."""
+        for part in (self._funding, self._liquidation):
+            if part is not None:
+                part.reset()
 
 
 def _time_of(settlement: tuple[int, float]) -> int:

@@ -12,6 +12,7 @@ from actors.recorder import Recorder, RecorderConfig
 from actors.risk_guard import RiskGuard, RiskGuardConfig
 from actors.risk_state import RiskLimits
 from catalog.instruments import instrument_id
+from strategies.equity_points import EquityPoints
 from strategies.order_ids import Leg, OrderTag, encode
 from strategies.records import FillRecord, FundingRecord
 from tests.actors.risk_kit import BALANCE, BAR_NS, START, Run, bars, close_of
@@ -106,6 +107,24 @@ def test_order_states_carry_leg_levels_and_reason():
 
 
 # -- equity -----------------------------------------------------------------------------------------------------------
+
+
+def test_points_kept_as_columns_are_the_records_that_would_have_been_published():
+    published = stopped_run().go().of("equity")
+    run, points = stopped_run(), EquityPoints()
+    points.offer(run.engine.kernel.msgbus)
+    assert run.go().of("equity") == []
+    assert {p.open_positions for p in published} == {0, 1}
+    assert points.records() == published
+
+
+def test_points_read_in_between_are_made_once():
+    points = EquityPoints()
+    points.add(1, 2, 100.0, 0.1, 100.1, 1)
+    first = list(points.records())
+    points.add(3, 4, 99.5, 0.0, 99.5, 0)
+    assert points.records()[0] is first[0]
+    assert [(p.id, p.wall_time, p.equity) for p in points.records()] == [("1", 2, 100.1), ("3", 4, 99.5)]
 
 
 def test_an_equity_point_ends_its_step():

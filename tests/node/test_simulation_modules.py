@@ -11,10 +11,10 @@ from nautilus_trader.model.identifiers import Venue
 
 from catalog.ingest import main as ingest
 from node.simulation.modules import (
-    FundingModule,
-    FundingModuleConfig,
-    LiquidationModule,
-    LiquidationModuleConfig,
+    FundingConfig,
+    LiquidationConfig,
+    VenueModule,
+    VenueModuleConfig,
 )
 from strategies.records import FundingRecord, IncidentRecord
 from tests.strategies.engine_kit import BAR_NS, START, Run, close_of
@@ -38,8 +38,8 @@ def catalog_fixture(tmp_path):
 
 
 def funding_module(catalog):
-    config = FundingModuleConfig(catalog=catalog, symbols=("XRPUSDT",), start_ns=0, end_ns=START + 10**18)
-    return FundingModule(config)
+    config = FundingConfig(catalog=catalog, symbols=("XRPUSDT",), start_ns=0, end_ns=START + 10**18)
+    return VenueModule(VenueModuleConfig(funding=config))
 
 
 def charged(run):
@@ -122,7 +122,7 @@ class TestFunding:
 
 def liquidation(**changes):
     fields = {"maintenance": {"XRPUSDT": 0.005}, "fee": 0.0125, "close_cost": 0.0005 + 0.0001}
-    return LiquidationModule(LiquidationModuleConfig(**(fields | changes)))
+    return VenueModule(VenueModuleConfig(liquidation=LiquidationConfig(**(fields | changes))))
 
 
 def incidents(run):

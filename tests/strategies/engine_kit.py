@@ -19,7 +19,7 @@ from nautilus_trader.risk.config import RiskEngineConfig
 
 from catalog.instruments import bar_type, instrument_id, load_instruments, to_nautilus
 from node.simulation.fills import SlippageFillModel, SlippageFillModelConfig
-from node.simulation.modules import WitnessModule
+from node.simulation.modules import VenueModule, VenueModuleConfig
 from strategies.base import SignalStrategy, SignalStrategyConfig, Wish
 from strategies.market_clock import market_clock
 from strategies.messages import APPROVAL, SIGNAL, Approval, Side, Signal, topic
@@ -191,7 +191,7 @@ class Run:
             fill_model=SlippageFillModel(SlippageFillModelConfig(market_bps=slippage[0], trigger_bps=slippage[1])),
             fee_model=fee_model,
             latency_model=LatencyModel(base_latency_nanos=latency_ns) if latency_ns else None,
-            modules=[WitnessModule(SimulationModuleConfig()), *modules, self.auditor],
+            modules=[*(modules or [VenueModule(VenueModuleConfig())]), self.auditor],
         )
         contexts = config.get("context_bar_types", ())
         for symbol in dict.fromkeys([*(c.instrument_id.symbol.value.removesuffix("-PERP") for c in contexts), SYMBOL]):
