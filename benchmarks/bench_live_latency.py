@@ -21,7 +21,7 @@ from benchmarks import live_runs  # noqa: E402 - needs the repository on the pat
 from benchmarks.live_runs import Row  # noqa: E402 - as above
 from catalog.sample import prepare  # noqa: E402 - as above
 
-PARTS = ("long", "process", "starts", "restart", "kill", "dead")
+PARTS = ("long", "process", "gated", "starts", "restart", "kill", "dead")
 
 
 def main() -> None:
@@ -45,6 +45,10 @@ def main() -> None:
             "process": lambda d: [
                 Row("journal_durability: process", ""),
                 *live_runs.long_run(d, market, options.days, {"journal_durability": "process"}, memory=False),
+            ],
+            "gated": lambda d: [
+                Row("gate enforced by a model that lets everything pass, journal_durability: process", ""),
+                *live_runs.gated(d, market, options.days),
             ],
             "starts": lambda d: live_runs.starts(d, market, bare),
             "restart": lambda d: [live_runs.restart(d, market, bare)],

@@ -16,9 +16,13 @@ import aiohttp
 import psutil
 
 from benchmarks.live_market import twenty_symbols
+from research.testing import small_model
+from research.training import publish
 from tests.faults.harness import ROOT, Run, covered, live_stops, net
+from tests.live.conftest import LOOSE
 
 SHORT_HISTORY = 1_500
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "XRPUSDT")
 _MEGA = 2**20
 
 
@@ -84,6 +88,15 @@ def long_run(directory: Path, market: Path, days: int, node: dict[str, Any], *, 
     lines = [json.loads(line) for line in measured.read_text().splitlines()]
     rows = _latencies([line["entry"] for line in lines if "entry" in line], trips)
     return rows + _memory([line for line in lines if "rss" in line], wall) if memory else rows
+
+
+def gated(directory: Path, market: Path, days: int) -> list[Row]:
+    """Latencies of every entry behind the model's gate, which says yes to all, so that they are the same entries."""
+    levels = {s: {"stop_atr": LOOSE["stop_atr"], "target_atr": LOOSE["target_atr"]} for s in SYMBOLS}
+    model = directory / "model"
+    publish(small_model(strategy=levels, threshold=0.0), model)
+    node = {"journal_durability": "process", "gate": {"mode": "enforce", "model_dir": str(model)}}
+    return long_run(directory, market, days, node, memory=False)
 
 
 def _latencies(every: list[dict[str, list[int]]], trips: list[float]) -> list[Row]:
