@@ -6,35 +6,15 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from node.venue.errors import error
 from node.venue.instruments import Instrument
+from node.venue.intervals import INTERVALS, MILLIS, Bar, closing, interval_ms, merged, opening
 from node.venue.path import BarPath
 
-MILLIS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+__all__ = ["FUNDING_HOURS", "Bar", "Feed", "interval_ms"]
+
 FUNDING_HOURS = 8
 _FUNDING_MS = FUNDING_HOURS * MILLIS["h"]
 _SNAP_MS = 60_000
-
-INTERVALS = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d")
-
-
-def interval_ms(interval: str) -> int:
-    """Return a bar interval in ms (-1120 for one the exchange does not know)."""
-    if interval not in INTERVALS:
-        raise error(-1120)
-    return int(interval[:-1]) * MILLIS[interval[-1]]
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One finished bar; `open_ms` UTC ms, prices USDT, volume base currency."""
-
-    open_ms: int
-    open: Decimal
-    high: Decimal
-    low: Decimal
-    close: Decimal
-    volume: Decimal
 
 
 @dataclass(slots=True)
@@ -160,22 +140,43 @@ class Feed:
         """
         Return public klines as REST prints them, ascending, at most `limit`.
 
-        `start` and `end` are UTC ms on open times, both inclusive; without `start` the newest bars up to `end`. An
-        interval longer than the replayed one is put together from finished bars; a shorter one is refused (-1120).
+        `start` and `end` are UTC ms on open times, both inclusive; without `start` the newest bars up to `end`. Other
+        intervals than the replayed one are made of its finished bars (:mod:`node.venue.intervals`).
         """
         instrument = self._instruments[symbol]
-        if interval_ms(interval) == self.step_ms:
-            rows, opens = self.series[symbol].bars, self.series[symbol].open_ms
-            end_index = self.series[symbol].visible
-        else:
-            rows = self._merged(symbol, interval)
-            opens = [b.open_ms for b in rows]
-            end_index = len(rows)
-        high = end_index if end is None else min(bisect_right(opens, end), end_index)
-        low = 0 if start is None else bisect_left(opens, start)
-        chosen = rows[low : min(high, low + limit)] if start is not None else rows[max(high - limit, 0) : high]
+        rows = self.bars(symbol, interval, start, end, limit)
+        return [_row(bar, closing(interval, bar.open_ms), instrument) for bar in rows]
+
+    def bars(self, symbol: str, interval: str, start: int | None, end: int | None, limit: int) -> Sequence[Bar]:
+        """Return what :meth:`klines` prints, as bars."""
+        series = self.series[symbol]
+        last = series.visible if end is None else min(bisect_right(series.open_ms, end), series.visible)
+        if interval == self.interval:
+            first = 0 if start is None else bisect_left(series.open_ms, start)
+            return (
+                series.bars[first : min(last, first + limit)]
+                if start is not None
+                else _newest(series.bars[:last], limit)
+            )
+        instrument = self._instruments[symbol]
         length = interval_ms(interval)
-        return [_row(bar, length, instrument) for bar in chosen]
+        if end is not None:  # the bar that opens at or before `end` needs the replayed bars up to its close
+            last = min(bisect_left(series.open_ms, closing(interval, opening(interval, end))), series.visible)
+        # As many replayed bars as can be needed, and one more bar on either side, where one may be begun or cut.
+        needed = (limit + 2) * length // self.step_ms + 2
+        if start is not None:
+            first = bisect_left(series.open_ms, start - self.step_ms + 1)
+            last = min(last, first + needed)
+        else:
+            first = max(last - needed, 0)
+        while True:
+            found = merged(series.bars[first:last], self.step_ms, interval, instrument.tick, instrument.step)
+            found = [b for b in found if (start is None or b.open_ms >= start) and (end is None or b.open_ms <= end)]
+            if start is not None:
+                return found[:limit]
+            if len(found) >= limit or not first:
+                return _newest(found, limit)
+            first = 0  # bars are missing: look at all of them
 
     def kline_event(
         self,
@@ -188,9 +189,8 @@ class Feed:
     ) -> dict[str, Any]:
         """Return the data of a kline stream message; `interval` is the replayed one unless given."""
         interval = interval or self.interval
-        length = interval_ms(interval)
-        row = _row(bar, length, self._instruments[symbol])
-        number = bar.open_ms // length * 1000
+        row = _row(bar, closing(interval, bar.open_ms), self._instruments[symbol])
+        number = bar.open_ms // interval_ms(interval) * 1000
         return {
             "e": "kline",
             "E": now_ms,
@@ -216,35 +216,17 @@ class Feed:
             },
         }
 
-    def completed(self, symbol: str, bar: Bar, interval: str) -> Bar | None:
-        """Return the longer bar that `bar`, the newest public one, completes; None if it completes none."""
+    def completed(self, symbol: str, bar: Bar, interval: str) -> Sequence[Bar]:
+        """Return the bars of another interval that `bar`, the newest public one, completes: none, one, or its parts."""
         if interval not in INTERVALS:
-            return None
-        length = interval_ms(interval)
-        if length % self.step_ms or (bar.open_ms + self.step_ms) % length:
-            return None
+            return ()
         series = self.series[symbol]
-        parts = length // self.step_ms
-        group = series.bars[max(series.visible - parts, 0) : series.visible]
-        whole = len(group) == parts and group[0].open_ms == bar.open_ms + self.step_ms - length
-        return _merge(group) if whole else None
-
-    def _merged(self, symbol: str, interval: str) -> Sequence[Bar]:
-        series = self.series[symbol]
-        length = interval_ms(interval)
-        if length % self.step_ms:
-            raise error(-1120)
-        parts = length // self.step_ms
-        merged: list[Bar] = []
-        group: list[Bar] = []
-        for bar in series.bars[: series.visible]:
-            if group and bar.open_ms // length != group[0].open_ms // length:
-                group = []
-            group.append(bar)
-            if len(group) == parts:
-                merged.append(_merge(group))
-                group = []
-        return merged
+        end = bar.open_ms + self.step_ms
+        begin = opening(interval, bar.open_ms)
+        group = series.bars[bisect_left(series.open_ms, begin) : series.visible]
+        instrument = self._instruments[symbol]
+        found = merged(group, self.step_ms, interval, instrument.tick, instrument.step)
+        return [b for b in found if bar.open_ms < closing(interval, b.open_ms) <= end]
 
     # -- funding -------------------------------------------------------------------------------------------------------
 
@@ -279,20 +261,13 @@ def _snap(time_ms: int) -> int:
     return time_ms // _SNAP_MS * _SNAP_MS
 
 
-def _merge(group: Sequence[Bar]) -> Bar:
-    return Bar(
-        open_ms=group[0].open_ms,
-        open=group[0].open,
-        high=max(b.high for b in group),
-        low=min(b.low for b in group),
-        close=group[-1].close,
-        volume=sum((b.volume for b in group), Decimal(0)),
-    )
+def _newest(rows: Sequence[Bar], limit: int) -> Sequence[Bar]:
+    return rows[max(len(rows) - limit, 0) :]
 
 
-def _row(bar: Bar, length: int, instrument: Instrument) -> list[Any]:
+def _row(bar: Bar, end_ms: int, instrument: Instrument) -> list[Any]:
     """
-    Return a kline as REST prints it.
+    Return a kline that ends at `end_ms` as REST prints it.
 
     The data hold no trade counts and no taker share: the count is a fixed 100, the taker share one half, the quote
     volume the base volume times the mean of open, high, low and close.
@@ -306,7 +281,7 @@ def _row(bar: Bar, length: int, instrument: Instrument) -> list[Any]:
         price(bar.low),
         price(bar.close),
         quantity(bar.volume),
-        bar.open_ms + length - 1,
+        end_ms - 1,
         f"{quote:.5f}",
         100,
         quantity(bar.volume / 2),

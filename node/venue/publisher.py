@@ -108,7 +108,7 @@ class Publisher:
         now = self._engine.books.clock.wall_ms()
         stream = f"{symbol.lower()}@kline_{self._feed.interval}"
         self._markets.publish_closed_kline(stream, self._feed.kline_event(symbol, bar, now, closed=True))
-        self.longer_bars(symbol, bar, now)
+        self.other_bars(symbol, bar, now)
         self.continuous(symbol, bar, now)
         self.mark(symbol)
         self.marks()
@@ -130,27 +130,26 @@ class Publisher:
         self._markets.publish(full, event)
         self._markets.publish("!ticker@arr", [event])
 
-    def longer_bars(self, symbol: str, bar: Bar, now: int) -> None:
-        """Publish the longer klines that `bar` completes, if anyone listens."""
+    def other_bars(self, symbol: str, bar: Bar, now: int) -> None:
+        """Publish the klines of other lengths that `bar` completes, if anyone listens."""
         prefix = f"{symbol.lower()}@kline_"
         for stream in sorted(self._markets.streams()):
             interval = stream.removeprefix(prefix)
             if not stream.startswith(prefix) or interval == self._feed.interval:
                 continue
-            merged = self._feed.completed(symbol, bar, interval)
-            if merged is not None:
-                data = self._feed.kline_event(symbol, merged, now, closed=True, interval=interval)
+            for whole in self._feed.completed(symbol, bar, interval):
+                data = self._feed.kline_event(symbol, whole, now, closed=True, interval=interval)
                 self._markets.publish_closed_kline(stream, data)
 
     def continuous(self, symbol: str, bar: Bar, now: int) -> None:
-        """Publish `bar`, and the longer one it completes, on the streams of the perpetual contract of the pair."""
+        """Publish `bar`, and those of other lengths it completes, on the streams of the pair's perpetual contract."""
         prefix = f"{symbol.lower()}_perpetual@continuousKline_"
         for stream in sorted(self._markets.streams()):
             interval = stream.removeprefix(prefix)
             if not stream.startswith(prefix):
                 continue
-            whole = bar if interval == self._feed.interval else self._feed.completed(symbol, bar, interval)
-            if whole is not None:
+            wholes = [bar] if interval == self._feed.interval else self._feed.completed(symbol, bar, interval)
+            for whole in wholes:
                 row = self._feed.kline_event(symbol, whole, now, closed=True, interval=interval)["k"]
                 kline = {name: value for name, value in row.items() if name != "s"}
                 event = {"e": "continuous_kline", "E": now, "ps": symbol, "ct": "PERPETUAL", "k": kline}

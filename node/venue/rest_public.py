@@ -5,8 +5,9 @@ from typing import Any
 
 from node.venue.endpoints import EndpointTable
 from node.venue.errors import error
-from node.venue.feed import FUNDING_HOURS, INTERVALS
+from node.venue.feed import FUNDING_HOURS
 from node.venue.instruments import Instrument
+from node.venue.intervals import INTERVALS
 from node.venue.params import Params
 from node.venue.publisher import LEVELS, LOTS, day_statistics, ladder
 from node.venue.venue import Venue

@@ -3,8 +3,9 @@ Open interest, long/short ratios, premium and price klines.
 
 The catalog holds klines and funding only, so these figures are derived, always the same for the same bar and seed:
 open interest follows the last day's volume, ratios swing around the figures common on the exchange with the bar's own
-change, drawn from a hash of (seed, symbol, series, time). They carry no information about what comes next. Mark and
-index price are the last price, so their klines are the klines without volume, and the premium is zero.
+change, drawn from a hash of (seed, symbol, series, time). They carry no information about what comes next. Periods
+shorter than the replayed bars are cut out of them as shorter klines are (:mod:`node.venue.intervals`). Mark and index
+price are the last price, so their klines are the klines without volume, and the premium is zero.
 """
 
 import hashlib
@@ -14,8 +15,8 @@ from typing import Any
 
 from node.venue.endpoints import EndpointTable
 from node.venue.errors import error
-from node.venue.feed import Bar, interval_ms
 from node.venue.instruments import Instrument
+from node.venue.intervals import Bar, interval_ms
 from node.venue.params import Params
 from node.venue.publisher import DAY_MS
 from node.venue.rest_public import kline_weight, klines
@@ -158,18 +159,17 @@ def _rows(
         raise error(-1130, "period")
     length = interval_ms(period)
     limit = params.limit(30, _MOST_ROWS)
-    if length % venue.feed.step_ms:
-        return []  # shorter than the replayed bars: nothing is known at these times
     now = venue.feed.public_ms(instrument.symbol)
-    if "startTime" in params and params.integer("startTime") < now - _DAYS_BACK * DAY_MS:
-        raise error(-1130, "startTime")
-    end = min(params.integer("endTime", now), now)
-    oldest = max(params.integer("startTime"), now - _DAYS_BACK * DAY_MS)
-    known = venue.feed.public_since(instrument.symbol, oldest - venue.feed.step_ms)
-    bars = {b.open_ms + venue.feed.step_ms: b for b in known}
-    times = [t for t in bars if t % length == 0 and oldest <= t <= end]
-    chosen = times[:limit] if "startTime" in params and "endTime" not in params else times[-limit:]
-    return [row(instrument, bars[t], t) for t in chosen]
+    oldest = now - _DAYS_BACK * DAY_MS
+    if "startTime" in params:
+        if params.integer("startTime") < oldest:
+            raise error(-1130, "startTime")
+        oldest = params.integer("startTime")
+    # A row stands at the close of its period; bars are found by their opens.
+    forward = oldest - length if "startTime" in params and "endTime" not in params else None
+    end = min(params.integer("endTime", now), now) - length
+    bars = venue.feed.bars(instrument.symbol, period, forward, end, limit)
+    return [row(instrument, b, b.open_ms + length) for b in bars if b.open_ms + length >= oldest]
 
 
 def _interest(venue: Venue, instrument: Instrument, time_ms: int) -> Decimal:

@@ -24,6 +24,8 @@ class MarketStreams:
     ----------
     closed_klines : int
         Closed klines handed to at least one connection that counts (not an observer), since the venue started.
+    interval : str
+        Interval of the replayed bars.
     refused : bool
         While set, new connections are turned away.
     on_key, off_key : Callable
@@ -35,6 +37,7 @@ class MarketStreams:
         self.on_key: Callable[[Connection, str], None] = lambda _connection, _key: None
         self.off_key: Callable[[Connection], None] = lambda _connection: None
         self.closed_klines = 0
+        self.interval = ""
         self.refused = False
         self.kline_fault: Callable[[str], KlineFault | None] = lambda _symbol: None
         self.counters: Counter[str] = Counter()
@@ -92,10 +95,9 @@ class MarketStreams:
                 return
         connection.send(_encode({"result": result, "id": number}).decode())
 
-    def publish(self, stream: str, data: Event | list[Event]) -> bool:
-        """Send `data` to everybody subscribed to `stream`; return whether a connection that counts was among them."""
+    def publish(self, stream: str, data: Event | list[Event]) -> None:
+        """Send `data` to everybody subscribed to `stream`."""
         wrapped = raw = ""
-        counted = False
         for connection, streams in self._streams.items():
             if stream not in streams or connection.muted:
                 continue
@@ -105,9 +107,7 @@ class MarketStreams:
             else:
                 raw = raw or _encode(data).decode()
                 connection.send(raw)
-            counted = counted or not connection.observer
             self.counters[stream] += 1
-        return counted
 
     def publish_closed_kline(self, stream: str, data: Event) -> None:
         """Publish a finished bar and count it, unless a fault takes it."""
@@ -118,6 +118,19 @@ class MarketStreams:
             elif fault.mode == "late":
                 asyncio.get_running_loop().call_later(fault.delay_ms / 1000, self.publish, stream, data)
             return
-        self.closed_klines += self.publish(stream, data)
+        self.closed_klines += self._counts(stream)
+        self.publish(stream, data)
         if fault is not None:
             self.publish(stream, data)
+
+    def _counts(self, stream: str) -> bool:
+        """
+        Return whether a kline on `stream` reaches a connection that counts.
+
+        Where somebody follows the replayed interval, that is the node: klines of other lengths then count only on its
+        connections. The node waits for as many klines as were counted, so another client's must not be among them.
+        """
+        own = f"@kline_{self.interval}"
+        counting = {c: s for c, s in self._streams.items() if not c.observer}
+        leading = {c for c, names in counting.items() if any(name.endswith(own) for name in names)}
+        return any(stream in counting[c] and not c.muted for c in leading or counting)

@@ -87,6 +87,7 @@ class Venue:
         self.books = Books(self.clock, config.account.balance, leverages)
         self.users = UserStreams(self.clock, config.seed, config.listen_key_secs)
         self.markets = MarketStreams()
+        self.markets.interval = feed.interval
         self.markets.on_key, self.markets.off_key = self.users.add, self.users.remove
         self.apis = ApiConnections()
         self.engine = MatchingEngine(self.books, instruments, config.execution, self.users.emit)
