@@ -1,4 +1,4 @@
-"""Features that carry too much (the label, the next bar) or nothing (constant, empty, doubled)."""
+"""Features that carry nothing (constant, empty, doubled), stand still in the test, or name a category by its labels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,16 +13,11 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 MIN_ROWS = 40
-MIN_OF_EACH = 15
-LEAK_AUC = 0.75
-LEAK_SIGMA = 6.0
 NEARLY_ALL = 0.999
 MOSTLY = 0.9
 """Share of one value up to which a column counts as varying in training, where its standing still is a finding."""
 
-_NEXT_BAR = 0.2
 _NOISE = 1e-6
-_TREES = 100
 
 
 def examine_content(rows: npt.NDArray[Any], names: Sequence[str], name: str = "content of features") -> Doubt:
@@ -204,148 +199,3 @@ def _encodes(given: Floats, sums: Floats, counts: Floats, prior: float) -> bool:
 
 def _most_common(values: Floats) -> int:
     return int(np.unique(values, return_counts=True)[1].max())
-
-
-def examine_target(
-    rows: npt.NDArray[Any], label: Ints, names: Sequence[str], *, name: str = "features against label"
-) -> Doubt:
-    """
-    Look for features that know the label: alone (monotone, by a small tree, or by being missing), or all together.
-
-    Parameters
-    ----------
-    rows : np.ndarray
-        Features in order of time, shape (rows, columns).
-    label : np.ndarray
-        int64, 0 or 1.
-    names : sequence of str
-        Column names.
-
-    Notes
-    -----
-    `target_leak` from an area under the curve of 0.75 that lies six standard errors above chance. Trees are judged on
-    the half they were not fitted on.
-
-    """
-    good = int((label == 1).sum())
-    if len(label) < MIN_ROWS or min(good, len(label) - good) < MIN_OF_EACH:
-        return unknown(name, Reason.TOO_FEW, f"{len(label)} rows, {good} good: too few to judge")
-    values = np.asarray(rows, dtype=np.float64)
-    found: dict[str, float] = {}
-    best = 0.5
-    for i, column in enumerate(names):
-        x = values[:, i]
-        missing = np.isnan(x)
-        scores = [_area(x[~missing], label[~missing]), _area(missing.astype(np.float64), label)]
-        scores.append(_tree_area(x[:, None], label))
-        best = max(best, *(a for a, _ in scores))
-        if any(leak for _, leak in scores):
-            found[column] = max(a for a, leak in scores if leak)
-    if found:
-        listed = ", ".join(f"{c} ({a:.3f})" for c, a in sorted(found.items(), key=lambda x: -x[1])[:8])
-        return falls(name, Reason.TARGET_LEAK, f"these tell the label by themselves (AUC): {listed}", columns=found)
-    together, leak = max(_tree_area(values, label, grown=grown) for grown in (False, True))
-    if leak:
-        text = f"all features together tell the label with an AUC of {together:.3f}"
-        return falls(name, Reason.TARGET_LEAK, text, together=together)
-    return stands(
-        name, f"best single feature AUC {best:.3f}, all together {together:.3f}", best=best, together=together
-    )
-
-
-def examine_timing(
-    rows: npt.NDArray[Any], names: Sequence[str], close: Floats, name: str = "features against the next bar"
-) -> Doubt:
-    """
-    Look for features that know the next bar's return, given one row per bar.
-
-    Parameters
-    ----------
-    rows : np.ndarray
-        Features of consecutive bars, shape (bars, columns).
-    names : sequence of str
-        Column names.
-    close : np.ndarray
-        float64, shape (bars,).
-
-    Notes
-    -----
-    A rank correlation of the feature, or of its change, with the next return of at least 0.2 (or six standard errors,
-    whichever is larger). Honest features of liquid markets stay below 0.1.
-
-    """
-    returns = np.diff(np.log(close))
-    if len(returns) < 100:
-        return unknown(name, Reason.TOO_FEW, f"{len(close)} bars are too few to judge")
-    values = np.asarray(rows, dtype=np.float64)
-    found: dict[str, float] = {}
-    best = 0.0
-    for i, column in enumerate(names):
-        x = values[:, i]
-        changed = np.diff(x, prepend=np.nan)
-        for what in (x, changed):
-            known = ~np.isnan(what[:-1])
-            if known.sum() < 100 or not np.nanstd(what[:-1][known]) > 0:
-                continue
-            rho = abs(float(stats.spearmanr(what[:-1][known], returns[known]).statistic))
-            best = max(best, rho)
-            if rho >= max(_NEXT_BAR, 6 / np.sqrt(known.sum())):
-                found[column] = max(found.get(column, 0.0), rho)
-    if found:
-        listed = ", ".join(f"{c} ({r:.2f})" for c, r in sorted(found.items(), key=lambda x: -x[1])[:8])
-        return falls(name, Reason.KNOWS_NEXT_BAR, f"correlated with the next bar's return: {listed}", columns=found)
-    return stands(name, f"largest correlation with the next bar's return {best:.3f}", best=best)
-
-
-def _area(x: Floats, label: Ints) -> tuple[float, bool]:
-    good, bad = int((label == 1).sum()), int((label == 0).sum())
-    if min(good, bad) < MIN_OF_EACH or not np.std(x) > 0:
-        return 0.5, False
-    ranks = stats.rankdata(x)
-    area = (ranks[label == 1].sum() - good * (good + 1) / 2) / (good * bad)
-    area = max(float(area), 1 - float(area))
-    error = np.sqrt((good + bad + 1) / (12 * good * bad))
-    return area, bool(area >= LEAK_AUC and (area - 0.5) / error >= LEAK_SIGMA)
-
-
-def _tree_area(values: Floats, label: Ints, *, grown: bool = False) -> tuple[float, bool]:
-    """Judge a small tree, or (`grown`) a hundred boosted ones that add up what many columns tell a little of."""
-    from sklearn.tree import DecisionTreeClassifier  # noqa: PLC0415 - a second that only this check pays
-
-    score = np.full(len(label), np.nan)
-    clean = np.where(np.isnan(values), 1e30, np.clip(values, -1e29, 1e29)).astype(np.float32)
-    half = len(label) // 2
-    for train, test in ((slice(0, half), slice(half, None)), (slice(half, None), slice(0, half))):
-        if len(np.unique(label[train])) < 2:
-            return 0.5, False
-        if grown:
-            score[test] = _grown(clean[train], label[train], clean[test])
-            continue
-        tree = DecisionTreeClassifier(max_depth=4, min_samples_leaf=5, random_state=1).fit(clean[train], label[train])
-        score[test] = tree.predict_proba(clean[test])[:, 1]
-    if not np.std(score) > 0:
-        return 0.5, False
-    # Per half: the scores of two trees are not comparable.
-    area = float(np.mean([_directed_area(score[p], label[p]) for p in (slice(0, half), slice(half, None))]))
-    good, bad = int((label == 1).sum()), int((label == 0).sum())
-    error = np.sqrt((good + bad + 1) / (12 * good * bad))
-    return area, bool(area >= LEAK_AUC and (area - 0.5) / error >= LEAK_SIGMA)
-
-
-def _grown(rows: npt.NDArray[np.float32], label: Ints, asked: npt.NDArray[np.float32]) -> Floats:
-    import lightgbm  # noqa: PLC0415 - three seconds that only this check pays
-
-    settings = {
-        "objective": "binary", "num_leaves": 15, "max_depth": 4, "learning_rate": 0.1, "min_data_in_leaf": 10,
-        "num_threads": 1, "seed": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1,
-    }  # fmt: skip
-    fitted = lightgbm.train(settings, lightgbm.Dataset(rows, label), num_boost_round=_TREES)
-    return np.asarray(fitted.predict(asked, num_threads=1), dtype=np.float64)
-
-
-def _directed_area(score: Floats, label: Ints) -> float:
-    good, bad = int((label == 1).sum()), int((label == 0).sum())
-    if not good or not bad:
-        return 0.5
-    ranks = stats.rankdata(score)
-    return float((ranks[label == 1].sum() - good * (good + 1) / 2) / (good * bad))

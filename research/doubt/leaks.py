@@ -34,13 +34,13 @@ def main(argv: list[str] | None = None) -> int:
     from research.train_config import load_train_config  # noqa: PLC0415 - keeps --help fast
 
     config = load_train_config(args.config)
-    from research.doubt.pipeline import examine_training  # noqa: PLC0415
     from research.doubt.recorded import record_training  # noqa: PLC0415
     from research.doubt.report import conclude  # noqa: PLC0415
+    from research.doubt.training_set import examine_training  # noqa: PLC0415
     from trials import ready  # noqa: PLC0415
 
     ready(args.ledger)
-    doubts: list[Any] = examine_training(config, args.catalog)
+    doubts: list[Any] = examine_training(config, args.catalog, _features(args.model))
     if args.model is not None:
         from research.doubt.model import examine_learned, examine_model  # noqa: PLC0415
 
@@ -48,6 +48,20 @@ def main(argv: list[str] | None = None) -> int:
     command = ["research.doubt.leaks", *(sys.argv[1:] if argv is None else argv)]
     record_training(command, config, args.catalog, args.ledger, model=args.model)
     return conclude(doubts, args.json, sys.stdout)
+
+
+def _features(model: Path | None) -> list[str] | None:
+    """Return the columns of a model, where one is given that can be read; what it lacks is told elsewhere."""
+    if model is None:
+        return None
+    from research.doubt.model import read_manifest  # noqa: PLC0415 - keeps --help fast
+    from strategies.kernel.columns import MODEL_FEATURES  # noqa: PLC0415
+
+    try:
+        features = read_manifest(model).features
+    except (OSError, ValueError):
+        return None
+    return features if set(features) <= set(MODEL_FEATURES) else None
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Our own pipeline under examination: the kernel with its joins, a strategy in the engine, a training set."""
+"""Our own pipeline under examination: the kernel with its joins, and a strategy in the engine."""
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,16 @@ from catalog.instruments import interval_ns
 from catalog.reader import load_bars, load_funding
 from node.backtest_run import BacktestResult, resolve_window, run_backtest
 from node.config import NodeConfig, format_time
-from research.doubt.columns import examine_content, examine_encoding, examine_frozen, examine_target, examine_timing
-from research.doubt.folds import examine_duplicates, examine_folds, examine_scaled
 from research.doubt.lookahead import examine_foresight, examine_function
 from research.doubt.recursive import bars_needed, examine_warm_up
 from research.doubt.tables import Series
 from research.doubt.verdict import Doubt, Reason, falls, stands, unknown
 from research.features import join_closes, join_funding
-from research.train_config import TrainConfig, windows_of
 from strategies.errors import DataError
-from strategies.kernel.columns import COLUMNS, MODEL_FEATURES, column_indices
+from strategies.kernel.columns import COLUMNS
 from strategies.kernel.composite import run_batch
 from strategies.kernel.params import CompositeParams
-from strategies.params_file import load_params, load_params_file
+from strategies.params_file import load_params
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,19 +43,42 @@ def kernel_data(config: NodeConfig, symbol: str, most: int = MOST_BARS) -> dict[
         Propagate: the catalog lacks the symbol.
 
     """
-    catalog, step = Path(config.catalog), interval_ns(config.interval)
+    catalog = Path(config.catalog)
     bars = load_bars(catalog, symbol, config.interval)
     first = int(bars.open_time[max(len(bars) - most, 0)])
-    data = {}
-    for name, other in (("bars", symbol), *((s, s) for s in config.context)):
-        found = load_bars(catalog, other, config.interval, first)
+    wanted = config.backtest.funding or store.series_path(catalog, store.FUNDING, f"{symbol}-PERP.BINANCE").exists()
+    return raw_series(catalog, symbol, config.interval, config.context, first, funding=wanted)
+
+
+def raw_series(
+    catalog: Path,
+    symbol: str,
+    interval: str,
+    context: Sequence[str],
+    first: int | None = None,
+    until: int | None = None,
+    *,
+    funding: bool = True,
+) -> dict[str, Series]:
+    """
+    Return the raw series of a symbol that open in ``[first, until)`` (UTC ns), with the times they become known.
+
+    Raises
+    ------
+    DataError
+        Propagate: the catalog lacks bars of the symbol or of one in `context`. Funding may be absent.
+
+    """
+    step, data = interval_ns(interval), {}
+    for name, other in (("bars", symbol), *((s, s) for s in context)):
+        found = load_bars(catalog, other, interval, first, until)
         data[name] = Series(
             found.open_time + step,
             {"open_time": found.open_time, **{p: getattr(found, p) for p in PRICES}},
         )
-    if config.backtest.funding or store.series_path(catalog, store.FUNDING, f"{symbol}-PERP.BINANCE").exists():
+    if funding:
         try:
-            settled = load_funding(catalog, symbol, first)
+            settled = load_funding(catalog, symbol, None, until)
             data["funding"] = Series(settled.time, {"time": settled.time, "rate": settled.rate})
         except DataError:
             pass  # unavailable: the kernel then has no funding, live as here
@@ -206,51 +227,4 @@ def _foresight(config: NodeConfig, full: BacktestResult) -> list[Doubt]:
         at = np.searchsorted(closes, np.array([s.market_time for s in signals], dtype=np.int64))
         sides = [1 if s.side == "LONG" else -1 for s in signals]
         doubts.append(examine_foresight(bars.close, at.tolist(), sides, f"foresight of signals {symbol}"))
-    return doubts
-
-
-def examine_training(config: TrainConfig, catalog: Path) -> list[Doubt]:
-    """
-    Return the doubts on the data set of a training configuration: folds, duplicates, scales, content, label, timing.
-
-    Raises
-    ------
-    ConfigError, DataError
-        Propagate: see ``research.training``.
-
-    """
-    from research.dataset import kernel_inputs, useful_features  # noqa: PLC0415 - only here
-    from research.training import HISTORY_BARS, build_dataset, split  # noqa: PLC0415 - as above
-
-    windows = windows_of(config)
-    params = load_params_file(Path(config.strategy))
-    data = build_dataset(config, params, catalog, windows)
-    sets = split(data, windows)
-    if not len(sets.train):
-        return [unknown("training set", Reason.TOO_FEW, "no signal in the training window")]
-    used, dropped = useful_features(data.rows[sets.train])
-    names = [MODEL_FEATURES[i] for i in used]
-    rows = data.rows[:, used]
-    learned = np.concatenate([sets.train, sets.threshold])
-    folds = [(sets.train, sets.threshold), (learned, sets.report)]
-    content = examine_content(rows[sets.train], names)
-    if dropped and content.passed:
-        listed = ", ".join(f"{c} ({why})" for c, why in dropped.items())
-        content = stands(content.name, f"{content.detail}; left out: {listed}", left_out=dropped)
-    doubts = [
-        examine_folds(folds, data.open_time, data.label_end, key=data.symbol, forward=True),
-        examine_duplicates(rows[learned], rows[sets.report]),
-        examine_scaled(rows[learned], rows[sets.report], names),
-        content,
-        examine_frozen(rows[learned], rows[sets.report], names),
-        examine_encoding(rows, data.label, data.symbol, learned, names),
-        examine_target(rows[sets.train], data.label[sets.train], names),
-    ]
-    step = interval_ns(config.interval)
-    for symbol in config.symbols:
-        start = windows.train[0] - HISTORY_BARS * step
-        bars, inputs = kernel_inputs(catalog, symbol, config.interval, start, windows.report[1])
-        features = run_batch(params.for_symbol(symbol), inputs)[:, column_indices("model_features")]
-        name = f"features against the next bar {symbol}"
-        doubts.append(examine_timing(features, list(MODEL_FEATURES), bars.close, name))
     return doubts

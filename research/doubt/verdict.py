@@ -45,6 +45,7 @@ class Reason(StrEnum):
     TARGET_LEAK = "target_leak"
     KNOWS_NEXT_BAR = "knows_next_bar"
     EMBARGO_TOO_SHORT = "embargo_too_short"
+    NOT_RECOMPUTED = "not_recomputed"
     # carries nothing
     CONSTANT_FEATURE = "constant_feature"
     EMPTY_FEATURE = "empty_feature"

@@ -19,7 +19,7 @@ from actors.promotion import PROMOTION_FORMAT, Finding, Promotion
 from catalog.reader import coverage, data_hash
 from catalog.sample import describe as describe_sample
 from research.dataset import Dataset
-from research.doubt.pipeline import examine_training
+from research.doubt.training_set import examine_training
 from research.folds import rows_of
 from research.holdout import consume
 from research.promotion import conditions

@@ -1,5 +1,6 @@
 """Leaks across folds, features that know too much or nothing, models that are not what was trained: caught by name."""
 
+import dataclasses
 import json
 
 import msgspec
@@ -17,13 +18,7 @@ from sklearn.preprocessing import (
 import trials
 from actors.model_folder import MANIFEST, ONNX, SELF_TEST, encode_manifest, load_model
 from research.doubt import leaks
-from research.doubt.columns import (
-    examine_content,
-    examine_encoding,
-    examine_frozen,
-    examine_target,
-    examine_timing,
-)
+from research.doubt.columns import examine_content, examine_encoding, examine_frozen
 from research.doubt.folds import (
     examine_duplicates,
     examine_folds,
@@ -31,12 +26,14 @@ from research.doubt.folds import (
     examine_scaler,
     examine_transformation,
 )
+from research.doubt.knowledge import examine_target, examine_timing, independent_labels
 from research.doubt.model import examine_learned, examine_model, examine_training_period
-from research.doubt.pipeline import examine_training
+from research.doubt.training_set import examine_training
 from research.onnx_export import served_probabilities
 from research.testing import small_model
 from research.training import publish, sha256, train
-from strategies.kernel.columns import FEATURE_SCHEMA
+from strategies.kernel.columns import FEATURE_SCHEMA, MODEL_FEATURES, column_indices
+from strategies.kernel.composite import run_batch
 
 HOUR = 3_600_000_000_000
 NAMES = [f"f{i}" for i in range(6)]
@@ -231,9 +228,9 @@ class TestColumns:
                 np.column_stack([(2 * (y ^ (b := r.integers(0, 2, len(y)))) - 1), 2 * b - 1])
                 * np.abs(r.normal(size=(len(y), 2)))
             ),
-            lambda y, r: 0.8 * y[:, None] + r.normal(size=(len(y), 4)),
+            lambda y, r: 0.2 * y[:, None] + r.normal(size=(len(y), 60)),
         ],
-        ids=["two that tell it together", "four that tell a little each"],
+        ids=["two that tell it together", "sixty that tell a little each"],
     )
     def test_features_that_know_the_label_together(self, rows, plant):
         planted = plant(rows[1], np.random.default_rng(2))
@@ -257,6 +254,28 @@ class TestColumns:
         found = examine_target(np.column_stack([rows[0], planted]), rows[1], [*NAMES, "planted"])
         assert found.reason == "target_leak"
         assert list(found.figures["columns"]) == ["planted"]
+
+    @pytest.mark.parametrize(("area", "apart"), [(0.64, 0.507), (0.70, 0.742)])
+    def test_a_feature_that_knows_little_of_the_label(self, rows, area, apart):
+        """The label under so much noise that an area under the curve of 0.64 is left: below, chance has its say."""
+        label = rows[1]
+        planted = label * apart + np.random.default_rng(2).normal(size=1_000)
+        found = examine_target(np.column_stack([rows[0], planted]), label, [*NAMES, "planted"])
+        assert (found.reason, list(found.figures["columns"])) == ("target_leak", ["planted"])
+        assert found.figures["columns"]["planted"] == pytest.approx(area, abs=0.02)
+
+    def test_what_a_trend_makes_of_overlapping_labels_is_no_leak(self):
+        """One side wins for a fortnight: labels that share their bars say this once, not in every row."""
+        random = np.random.default_rng(4)
+        start = np.sort(random.integers(0, 15 * 96, 300)) * HOUR // 4
+        side = random.choice([1, -1], 300)
+        label = (random.random(300) < np.where(side > 0, 0.5, 0.15)).astype(np.int64)
+        table = np.column_stack([random.normal(size=(300, 3)), side + 0.1 * random.normal(size=300)])
+        names = ["a", "b", "c", "side"]
+        assert examine_target(table, label, names).reason == "target_leak", "rows of their own would say so"
+        few = independent_labels(start, start + 24 * HOUR)
+        assert 10 < few < 20
+        assert examine_target(table, label, names, independent=few).passed is True
 
     def test_target_means_over_the_whole_set(self, rows):
         """A category replaced by the mean label of its members, the row itself included."""
@@ -282,6 +301,25 @@ class TestColumns:
         found = examine_timing(shifted, ["ret", "smooth", "level"], close)
         assert (found.reason, list(found.figures["columns"])) == ("knows_next_bar", ["smooth"])
 
+    @pytest.mark.parametrize("plant", ["14 bars", "50 bars", "size of the next"])
+    def test_a_feature_that_knows_little_of_later_bars(self, plant):
+        random = np.random.default_rng(5)
+        moves = random.normal(0, 0.003, 6_000) * np.exp(0.5 * np.sin(np.arange(6_000) / 130))
+        price = np.cumsum(moves)
+        swing = np.empty(6_000)
+        swing[0] = 0.003
+        for i in range(1, 6_000):
+            swing[i] = swing[i - 1] + (abs(moves[i]) - swing[i - 1]) / 14
+        planted = np.append(swing[1:], np.nan)
+        if plant != "size of the next":
+            bars = int(plant.split()[0])
+            ahead = np.append(price[bars:] - price[:-bars], np.full(bars, np.nan))
+            planted = 0.4 * ahead / np.nanstd(ahead) + random.normal(size=6_000)
+        honest = np.column_stack([np.diff(price, prepend=np.nan), swing])
+        assert examine_timing(honest, ["ret", "swing"], np.exp(price)).passed is True
+        found = examine_timing(np.column_stack([honest, planted]), ["ret", "swing", "planted"], np.exp(price))
+        assert (found.reason, list(found.figures["columns"])) == ("knows_next_bar", ["planted"])
+
 
 class TestTrainingSet:
     def test_ours_is_honest(self, train_config, market_catalog):
@@ -300,6 +338,48 @@ class TestTrainingSet:
         monkeypatch.setattr(research.training, "select", unpurged)
         answers = {d.name: d for d in examine_training(train_config, market_catalog)}
         assert answers["folds"].reason == "label_overlap"
+
+    def test_an_empty_column_a_model_was_given(self, train_config, market_catalog):
+        """Training leaves it out; a model that was given it all the same is examined with it."""
+        given = ("rsi", "oi_change", "stoch_k")
+        answers = {d.name: d for d in examine_training(train_config, market_catalog, given)}
+        assert answers["content of features"].figures["columns"] == {"oi_change": "empty_feature"}
+
+    @pytest.mark.parametrize(
+        ("plant", "reason"),
+        [
+            ("label under noise", "not_recomputed"),
+            ("label in later rows only", "not_recomputed"),
+            ("one bar later", "look_ahead"),
+        ],
+    )
+    def test_a_feature_with_a_little_of_the_future(self, train_config, market_catalog, monkeypatch, plant, reason):
+        """So little that no statistics show it: the row is not what the bars until then give."""
+        import research.dataset
+        import research.training
+
+        honest, column = research.dataset.symbol_dataset, MODEL_FEATURES.index("rsi")
+
+        def planted(bars, inputs, step, **settings):
+            data = honest(bars, inputs, step, **settings)
+            rows, random = data.rows.copy(), np.random.default_rng(3)
+            if plant == "one bar later":
+                later = run_batch(settings["vote"].over(settings["params"]), inputs)[
+                    :, column_indices("model_features")
+                ]
+                at = np.searchsorted(bars.open_time, data.open_time)
+                rows[:, column] = later[np.minimum(at + 1, len(later) - 1), column]
+            else:
+                part = slice(None) if plant == "label under noise" else slice(len(rows) // 2, None)
+                rows[part, column] += 3 * data.label[part] + random.normal(size=len(rows[part]))
+            return dataclasses.replace(data, rows=rows)
+
+        monkeypatch.setattr(research.training, "symbol_dataset", planted)
+        answers = {d.name: d for d in examine_training(train_config, market_catalog)}
+        assert answers["features against label"].passed is True, "statistics do not see it"
+        found = answers["features computed again"]
+        assert (found.reason, list(found.figures["columns"])) == (reason, ["rsi"]), found.detail
+        assert ("1 bar later" in found.detail) is (reason == "look_ahead")
 
     def test_the_command(self, train_config, market_catalog, tmp_path, capsys):
         path = tmp_path / "train.yaml"
