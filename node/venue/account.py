@@ -162,6 +162,13 @@ class Account:
             steps = again
         return found if found is not None and found > 0 else None
 
+    def quantile(self, position: Position) -> int:
+        """Return the place in the queue for automatic deleveraging, 0 to 4: by profit per margin, 0 without profit."""
+        margin = self.symbol(position.symbol, position.position_side)
+        if not margin.position_initial or margin.unrealised <= 0:
+            return 0
+        return min(4, 1 + int(margin.unrealised / margin.position_initial * 4))
+
     def falls_short(self) -> list[Position]:
         """Return the positions whose margin no longer exceeds their maintenance margin: all cross ones, or isolated."""
         held = [p for p in self._books.all_positions() if p.quantity]

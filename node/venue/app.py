@@ -9,7 +9,19 @@ from typing import Any
 import msgspec
 from aiohttp import WSMsgType, web
 
-from node.venue import control, rest_account, rest_orders, rest_public, rest_settings, rest_statistics, security, ws_api
+from node.venue import (
+    control,
+    rest_absent,
+    rest_account,
+    rest_downloads,
+    rest_orders,
+    rest_public,
+    rest_reference,
+    rest_settings,
+    rest_statistics,
+    security,
+    ws_api,
+)
 from node.venue.config import VenueConfig
 from node.venue.endpoints import Endpoint, EndpointTable
 from node.venue.errors import NOT_FOUND_BODY, ApiError, error
@@ -20,6 +32,16 @@ from node.venue.user_stream import is_listen_key
 from node.venue.venue import Venue
 from strategies.errors import VenueError
 
+_MODULES = (
+    rest_public,
+    rest_orders,
+    rest_account,
+    rest_settings,
+    rest_statistics,
+    rest_reference,
+    rest_downloads,
+    rest_absent,
+)
 _encode = msgspec.json.encode
 _STREAM_PATHS = ("/stream", "/market/stream", "/public/stream", "/private/stream")
 _RAW_PATHS = ("/ws", "/market/ws", "/public/ws", "/private/ws")
@@ -31,7 +53,7 @@ class VenueApp:
     def __init__(self, venue: Venue) -> None:
         self.venue = venue
         self._table = EndpointTable()
-        for module in (rest_public, rest_orders, rest_account, rest_settings, rest_statistics):
+        for module in _MODULES:
             module.register(self._table)
 
     def application(self) -> web.Application:
@@ -111,8 +133,9 @@ class VenueApp:
         venue = self.venue
         if venue.maintenance:
             raise error(-1016)
+        params.check()
         weight = endpoint.weight if isinstance(endpoint.weight, int) else endpoint.weight(params)
-        venue.limits.charge(weight, is_order=endpoint.is_order)
+        venue.limits.charge(weight, is_order=endpoint.is_order, burst=endpoint.burst)
         security.check(endpoint.security, params, key, venue.keys, venue.clock.wall_ms())
         security.check_rights(endpoint.security, method, venue.permissions)
         result = endpoint.handler(self.venue, params)
@@ -221,6 +244,7 @@ class Server:
             raise VenueError(f"cannot listen on {config.host}:{config.port}: {e.strerror or e}") from None
         for sock in _sockets(site):
             self.port = sock.getsockname()[1]
+        self.venue.address = self.urls()["http"]
         self._site = site
         self.venue.refuse_connections = self._refuse
         self.venue.start()

@@ -130,10 +130,15 @@ class AlgoOrder:
         return self.kind in ("STOP", "STOP_MARKET", "TRAILING_STOP_MARKET")
 
     @property
+    def is_limit(self) -> bool:
+        """Whether the order rests at a limit price once triggered; otherwise it takes what it gets."""
+        return self.kind in ("STOP", "TAKE_PROFIT")
+
+    @property
     def protects(self) -> bool:
         """Whether the order still guards a position; a triggered market order does until it is filled."""
         return self.is_stop and (
-            self.status in ("NEW", "TRIGGERING") or (self.status == "TRIGGERED" and not self.price)
+            self.status in ("NEW", "TRIGGERING") or (self.status == "TRIGGERED" and not self.is_limit)
         )
 
 
@@ -263,6 +268,10 @@ class Books:
         USDT wallet balance: start plus realised profit minus fees plus funding plus insurance.
     hedge : bool
         Whether the account is in hedge mode: orders then act on `legs`, else on `positions`.
+    multi_assets : bool
+        Whether the account is in multi-assets mode: no isolated margin; USDT stays the only asset.
+    fee_burn : bool
+        Whether fees may be paid in BNB; the wallet holds none, so that they are paid in USDT all the same.
     positions, legs : dict
         One-way positions by symbol; LONG and SHORT positions by symbol and side.
     timeline : list[dict]
@@ -281,6 +290,8 @@ class Books:
         self.start_balance = balance
         self.wallet = balance
         self.hedge = False
+        self.multi_assets = False
+        self.fee_burn = False
         self.positions = {symbol: Position(symbol, leverage) for symbol, leverage in leverages.items()}
         self.legs = {
             (symbol, side): Position(symbol, leverage, position_side=side)

@@ -99,7 +99,7 @@ class ExecutionConfig(FrozenConfig, frozen=True):
         Final status of a reduce-only algo order that triggers without a position to reduce; the documentation allows
         all three (``finished`` with an executed quantity of 0), so a client must live with each.
     max_algo_orders : int
-        Open algo orders allowed for one symbol (-4045 beyond).
+        Open algo orders the account may have, all symbols together (-4045 beyond).
     countdown_cancels_algos : bool
         Whether countdownCancelAll cancels conditional orders too; what production does is not documented.
 
@@ -240,6 +240,8 @@ class VenueConfig(FrozenConfig, frozen=True):
         Rights of every key.
     funding : bool
         Settle funding at the times and rates of the catalog.
+    insurance_fund : Decimal
+        What the insurance fund holds at the start, USDT; liquidation fees go into it.
     listen_key_secs : float
         Life of a listenKey without keepalive, wall seconds.
     seed : int
@@ -260,6 +262,7 @@ class VenueConfig(FrozenConfig, frozen=True):
     replay: ReplayConfig = ReplayConfig()
     limits: LimitsConfig = LimitsConfig()
     funding: bool = True
+    insurance_fund: Decimal = Decimal(1_000_000)
     listen_key_secs: Positive = 3600.0
     seed: int = 1
 

@@ -46,6 +46,7 @@ from node.venue.errors import ApiError
 from node.venue.faults import EventFault, ResponseFault, drop
 from node.venue.interventions import ACTIONS as INTERVENTIONS
 from node.venue.params import Params
+from node.venue.rest_downloads import is_expired
 from node.venue.scenario import Scenario, parse_scenario
 from node.venue.venue import Venue
 from strategies.errors import ConfigError
@@ -92,7 +93,15 @@ def add_routes(app: web.Application, venue: Venue) -> None:
             return _json({"error": str(e)}, 400)
         return _json(session_report(venue))
 
+    async def download(request: web.Request) -> web.Response:
+        _check_loopback(request)
+        found = venue.downloads.get(request.match_info["number"])
+        if found is None or is_expired(venue, found):
+            return _json({"error": "no such file"}, 404)
+        return web.Response(body=found.content, content_type="application/zip")
+
     app.router.add_get("/argonaut/books", books)
+    app.router.add_get("/argonaut/download/{number}.zip", download)
     app.router.add_get("/argonaut/open", opened)
     app.router.add_get("/argonaut/session", session)
     app.router.add_get("/argonaut/log", log)

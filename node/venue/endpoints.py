@@ -22,12 +22,13 @@ class Security(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One method and path."""
+    """One method and path; `burst` is what an order request counts in ten seconds (a batch: five, in a minute one)."""
 
     handler: Handler
     weight: Weight
     security: Security
     is_order: bool
+    burst: int
 
 
 class EndpointTable:
@@ -45,11 +46,12 @@ class EndpointTable:
         weight: Weight = 1,
         security: Security = Security.NONE,
         is_order: bool = False,
+        burst: int = 1,
     ) -> Callable[[Handler], Handler]:
         """Register the decorated function for a method and a path."""
 
         def register(handler: Handler) -> Handler:
-            self.by_route[method, path] = Endpoint(handler, weight, security, is_order)
+            self.by_route[method, path] = Endpoint(handler, weight, security, is_order, burst)
             self.paths.add(path)
             return handler
 

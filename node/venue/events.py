@@ -114,7 +114,7 @@ class EventFactory:
             "ai": str(algo.order_id) if triggered else "",
             "ap": instrument.price_text(algo.average) if algo.executed else "0",
             "aq": instrument.quantity_text(algo.executed) if algo.executed else "0",
-            "act": ("LIMIT" if algo.price else "MARKET") if triggered else "0",
+            "act": ("LIMIT" if algo.is_limit else "MARKET") if triggered else "0",
             "tp": instrument.price_text(algo.trigger_price),
             "p": instrument.price_text(algo.price) if algo.price else "0",
             "V": algo.prevention,
@@ -179,6 +179,11 @@ class EventFactory:
         """ACCOUNT_CONFIG_UPDATE after a change of leverage."""
         now = self._books.clock.event_ms()
         return {"e": "ACCOUNT_CONFIG_UPDATE", "E": now, "T": now, "ac": {"s": position.symbol, "l": position.leverage}}
+
+    def mode_update(self) -> Event:
+        """ACCOUNT_CONFIG_UPDATE after a change between single-asset and multi-assets mode."""
+        now = self._books.clock.event_ms()
+        return {"e": "ACCOUNT_CONFIG_UPDATE", "E": now, "T": now, "ai": {"j": self._books.multi_assets}}
 
     def margin_call(self, positions: Iterable[Position], prices: Mapping[str, Decimal]) -> Event:
         """MARGIN_CALL for the given positions."""

@@ -12,14 +12,19 @@ from node.venue.errors import error
 from node.venue.instruments import Instrument
 from node.venue.matching import MatchingEngine
 from node.venue.params import Params
+from node.venue.price_match import NONE, match_of, matched_price
 
 CLIENT_ID = re.compile(r"^[\.A-Z\:/a-z0-9_-]{1,36}$")
 CLIENT_ID_RANGE = "^[\\.A-Z\\:/a-z0-9_-]{1,36}$"
 
 PLAIN_KINDS = ("LIMIT", "MARKET")
 ALGO_KINDS = ("STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET")
-TIMES_IN_FORCE = ("GTC", "IOC", "FOK", "GTX", "GTD")
+TIMES_IN_FORCE = ("GTC", "IOC", "FOK", "GTX", "GTD", "RPI")
 _WORKING_TYPES = ("CONTRACT_PRICE", "MARK_PRICE")
+_PREVENTIONS = ("NONE", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH")
+_ANSWERS = ("ACK", "RESULT")
+_LEAST_GOOD_MS = 600_000
+_LAST_GOOD_MS = 253_402_300_799_000
 _LEAST_CALLBACK = Decimal("0.1")
 _MOST_CALLBACK = Decimal(10)
 
@@ -65,20 +70,20 @@ def new_order(engine: MatchingEngine, params: Params, fresh_id: str) -> Order:
             raise error(-1102, "timeInForce")
         if tif not in TIMES_IN_FORCE:
             raise error(-1115)
-    elif tif not in ("", *TIMES_IN_FORCE):
-        raise error(-1115)
+    elif tif:
+        raise error(-1106, "timeinforce")
+    prevention = _prevention(params)
     if params.flag("closePosition"):
         raise error(-4136, kind)
+    match = match_of(params, kind)
     quantity = _quantity(instrument, params, market=kind == "MARKET")
     price = ZERO
     if kind == "LIMIT":
-        price = _price(instrument, params, "price")
+        price = _limit_price(engine, instrument, params, match, is_buy=side == "BUY")
         check_percent_price(engine, instrument, price, is_buy=side == "BUY")
     elif "price" in params:
         raise error(-1106, "price")
-    good_till = params.integer("goodTillDate") if tif == "GTD" else 0
-    if tif == "GTD" and good_till <= engine.books.clock.wall_ms() + 600_000:
-        raise error(-1102, "goodTillDate")
+    good_till = _good_till(engine, params, tif)
     reduce_only = params.flag("reduceOnly") or _closes(position_side, side)
     if client_id in engine.books.order_by_client:
         previous = engine.books.orders[engine.books.order_by_client[client_id]]
@@ -112,7 +117,8 @@ def new_order(engine: MatchingEngine, params: Params, fresh_id: str) -> Order:
         market_ms=engine.books.clock.market_ms,
         position_side=position_side,
         good_till_ms=good_till,
-        prevention=params.text("selfTradePreventionMode", "EXPIRE_MAKER"),
+        price_match=match,
+        prevention=prevention,
     )
 
 
@@ -142,7 +148,9 @@ def new_algo(engine: MatchingEngine, params: Params, fresh_id: str, most: int) -
         raise error(-1115)
     working = params.text("workingType", "CONTRACT_PRICE").upper()
     if working not in _WORKING_TYPES:
-        raise error(-1130, "workingType")
+        raise error(-4031, params.text("workingType"))
+    prevention = _prevention(params)
+    match = match_of(params, kind)
     close_position = params.flag("closePosition")
     reduce_only = params.flag("reduceOnly")
     if close_position and engine.books.hedge and not _closes(position_side, side):
@@ -151,12 +159,14 @@ def new_algo(engine: MatchingEngine, params: Params, fresh_id: str, most: int) -
         if limit or trailing:
             raise error(-4136, kind)
         if "quantity" in params:
-            raise error(-1106, "quantity")
+            raise error(-4137)
         if reduce_only:
             raise error(-1106, "reduceonly")
     reduce_only = reduce_only or (_closes(position_side, side) and not close_position)
     quantity = ZERO if close_position else _quantity(instrument, params, market=not limit)
-    price = _price(instrument, params, "price") if limit else ZERO
+    # A matched price is found in the book when the order is triggered.
+    price = _price(instrument, params, "price") if limit and match == NONE else ZERO
+    good_till = _good_till(engine, params, tif)
     last = engine.prices.get(instrument.symbol)
     if last is None:
         raise error(-1112)
@@ -183,7 +193,7 @@ def new_algo(engine: MatchingEngine, params: Params, fresh_id: str, most: int) -
         raise error(-2022)
     if not reduce_only and not close_position:
         _check_notional(instrument, quantity * (price or trigger))
-    if sum(a.symbol == instrument.symbol for a in engine.books.open_algos.values()) >= most:
+    if len(engine.books.open_algos) >= most:
         raise error(-4045)
     now = engine.books.clock.event_ms()
     return AlgoOrder(
@@ -204,36 +214,48 @@ def new_algo(engine: MatchingEngine, params: Params, fresh_id: str, most: int) -
         market_ms=engine.books.clock.market_ms,
         position_side=position_side,
         price_protect=params.flag("priceProtect"),
-        prevention=params.text("selfTradePreventionMode", "EXPIRE_MAKER"),
+        price_match=match,
+        prevention=prevention,
         activation_price=activation,
         callback_rate=callback,
-        good_till_ms=params.integer("goodTillDate"),
+        good_till_ms=good_till,
     )
 
 
 def changed_order(engine: MatchingEngine, params: Params, order: Order) -> tuple[Decimal, Decimal]:
     """Return the quantity and price that ``PUT /fapi/v1/order`` asks for, checked like a new order's."""
     instrument = engine.instruments[order.symbol]
-    if params.required("side").upper() != order.side:
+    if engine.statuses.get(order.symbol, "TRADING") != "TRADING":
+        raise error(-5024)
+    if _side(params) != order.side:
         raise error(-1117)
     if order.kind != "LIMIT":
-        raise error(-4120)
+        raise error(-5025)
+    only_reduces = params.flag("reduceOnly")
+    if only_reduces and not order.reduce_only:
+        raise error(-5047)
     quantity = _quantity(instrument, params, market=False)
-    price = _price(instrument, params, "price")
+    price = _limit_price(engine, instrument, params, match_of(params, "LIMIT"), is_buy=order.is_buy)
     if (quantity, price) == (order.quantity, order.price):
         raise error(-5027)
     check_percent_price(engine, instrument, price, is_buy=order.is_buy)
-    last = engine.prices[order.symbol]
-    if order.time_in_force == "GTX" and (price >= last if order.is_buy else price <= last):
-        raise error(-5022)
+    if not only_reduces and quantity * price < instrument.min_notional and not order.reduce_only:
+        raise error(-5029, instrument.min_notional)
     if not order.reduce_only:
-        _check_notional(instrument, quantity * price)
         more = quantity * price - order.quantity * order.price
         if more > 0:
             check_margin(
                 engine, instrument, more / price if order.is_buy else -more / price, price, order.position_side
             )
     return quantity, price
+
+
+def acknowledged(params: Params) -> bool:
+    """Return whether ``newOrderRespType`` asks for the acknowledgement alone, not the result (-1136)."""
+    wanted = params.text("newOrderRespType", "ACK").upper()
+    if wanted not in _ANSWERS:
+        raise error(-1136)
+    return wanted == "ACK"
 
 
 def check_margin(
@@ -279,6 +301,36 @@ def _position_side(engine: MatchingEngine, params: Params) -> str:
     if engine.books.hedge and "reduceOnly" in params:
         raise error(-1106, "reduceonly")
     return asked
+
+
+def _prevention(params: Params) -> str:
+    mode = params.text("selfTradePreventionMode", "EXPIRE_MAKER").upper()
+    if mode not in _PREVENTIONS:
+        raise error(-5039)
+    return mode
+
+
+def _good_till(engine: MatchingEngine, params: Params, tif: str) -> int:
+    """Return when a GTD order ends, wall ms on the second (-5040); 0 for any other."""
+    if tif != "GTD":
+        return 0
+    params.required("goodTillDate")
+    until = params.integer("goodTillDate")
+    if not engine.books.clock.wall_ms() + _LEAST_GOOD_MS < until < _LAST_GOOD_MS:
+        raise error(-5040)
+    return until // 1000 * 1000
+
+
+def _limit_price(
+    engine: MatchingEngine, instrument: Instrument, params: Params, match: str, *, is_buy: bool
+) -> Decimal:
+    """Return the price an order names, or the one it matches in the book (-1112 without a price yet)."""
+    if match == NONE:
+        return _price(instrument, params, "price")
+    last = engine.prices.get(instrument.symbol)
+    if last is None:
+        raise error(-1112)
+    return matched_price(instrument, match, last, is_buy=is_buy)
 
 
 def _closes(position_side: str, side: str) -> bool:

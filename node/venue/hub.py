@@ -16,6 +16,8 @@ class Connection:
     ----------
     observer : bool
         Opened with ``?observer=true``: gets everything, counts for nothing in the replay's bookkeeping.
+    events : frozenset[str]
+        User events this connection asked for (``events=ORDER_TRADE_UPDATE/ACCOUNT_UPDATE``); empty: all.
     wrapped : bool
         Messages are sent as ``{"stream": ..., "data": ...}`` (combined stream) instead of bare.
     delay_secs : float
@@ -29,6 +31,7 @@ class Connection:
         self.socket = socket
         self.request = request
         self.observer = request.query.get("observer", "").lower() == "true"
+        self.events = frozenset(filter(None, request.query.get("events", "").split("/")))
         self.wrapped = wrapped
         self.muted = False
         self.delay_secs = 0.0

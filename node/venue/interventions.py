@@ -86,7 +86,7 @@ def symbol_status(venue: Venue, body: Body) -> None:
     status = str(body["status"])
     if status not in STATUSES:
         raise ConfigError(f"status: {status!r} is none of {', '.join(STATUSES)}")
-    venue.engine.statuses[_symbol(venue, body)] = status
+    venue.engine.set_status(_symbol(venue, body), status)
 
 
 def settle(venue: Venue, body: Body) -> None:

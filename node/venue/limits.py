@@ -37,9 +37,9 @@ class RateLimits:
         self._minute = 0
         self._ten = 0
 
-    def charge(self, weight: int, *, is_order: bool) -> None:
+    def charge(self, weight: int, *, is_order: bool, burst: int = 1) -> None:
         """
-        Count one request.
+        Count one request; an order counts once in a minute and `burst` times in ten seconds.
 
         Raises
         ------
@@ -53,7 +53,7 @@ class RateLimits:
         self.weight += weight
         if is_order:
             self.orders_minute += 1
-            self.orders_ten += 1
+            self.orders_ten += burst
         if not self.enforce:
             return
         refusal: ApiError | None = None

@@ -21,7 +21,11 @@ from node.venue.errors import error
 from node.venue.events import Event, EventFactory
 from node.venue.instruments import Instrument
 from node.venue.path import BarPath, level_on_way, trail, trigger_level
+from node.venue.price_match import NONE, matched_price
 from node.venue.settlement import Settlement
+
+POST_ONLY = ("GTX", "RPI")
+"""Times in force of orders that must not take: the second waits for retail orders only, which are all alike here."""
 
 type Emit = Callable[[Event], None]
 
@@ -38,6 +42,8 @@ class MatchingEngine:
         Prices visited by the last walk, for trade and quote streams.
     statuses : dict[str, str]
         Trading status by symbol where it is not TRADING.
+    on_status : Callable
+        Called with a symbol when its trading status has changed.
     refuse_triggers : int
         Next algo orders that are refused when they trigger, as if margin were lacking.
 
@@ -56,12 +62,19 @@ class MatchingEngine:
         self.points: list[tuple[str, Decimal]] = []
         self.statuses: dict[str, str] = {}
         self.refuse_triggers = 0
+        self.on_status: Callable[[str], None] = lambda _symbol: None
         self.account = Account(books, instruments, self.prices)
         self.events = EventFactory(books, instruments, self.account)
         self._config = config
         self.emit = emit
         self.settlement = Settlement(self)
         self._depth: dict[str, Decimal] = {}
+
+    def set_status(self, symbol: str, status: str) -> None:
+        """Set the trading status of `symbol`, and let it be known if it is another one."""
+        if self.statuses.get(symbol, "TRADING") != status:
+            self.statuses[symbol] = status
+            self.on_status(symbol)
 
     # -- price path ----------------------------------------------------------------------------------------------------
 
@@ -182,7 +195,7 @@ class MatchingEngine:
         if order.reduce_only:
             self._cap_reduce_only(order)
         marketable = order.kind == "MARKET" or (order.price >= last if order.is_buy else order.price <= last)
-        if order.time_in_force == "GTX" and marketable:
+        if order.time_in_force in POST_ONLY and marketable:
             raise error(-5022)
         if order.time_in_force == "FOK" and not marketable:
             raise error(-5021)
@@ -213,17 +226,18 @@ class MatchingEngine:
         self._set_algo(algo, "CANCELED")
 
     def amend(self, order: Order, quantity: Decimal, price: Decimal) -> None:
-        """Change size and price of an open limit order; it may fill at once at its new price."""
+        """Change size and price of an open limit order; it may fill at once, or end if it must not (post-only)."""
         order.quantity = quantity
         order.price = price
         self._touch(order)
-        if order.leaves <= 0:
+        last = self.prices[order.symbol]
+        marketable = order.price >= last if order.is_buy else order.price <= last
+        if order.leaves <= 0 or (marketable and order.time_in_force in POST_ONLY):
             self.close_order(order, "CANCELED")
             return
         self.books.note(order, "AMENDMENT")
         self.emit(self.events.order_update(order, "AMENDMENT"))
-        last = self.prices[order.symbol]
-        if order.price >= last if order.is_buy else order.price <= last:
+        if marketable:
             self._take(order, last)
 
     def expire_orders(self) -> None:
@@ -267,9 +281,11 @@ class MatchingEngine:
             client_order_id=algo.client_algo_id,
             symbol=algo.symbol,
             side=algo.side,
-            kind="LIMIT" if algo.price else "MARKET",
+            kind="LIMIT" if algo.is_limit else "MARKET",
             quantity=quantity,
-            price=algo.price,
+            price=algo.price
+            if algo.price_match == NONE
+            else matched_price(self.instruments[algo.symbol], algo.price_match, price, is_buy=algo.is_buy),
             time_in_force=algo.time_in_force,
             reduce_only=reducing,
             created_ms=now,
@@ -280,6 +296,8 @@ class MatchingEngine:
             close_position=algo.close_position,
             working_type=algo.working_type,
             good_till_ms=algo.good_till_ms,
+            price_match=algo.price_match,
+            prevention=algo.prevention,
         )
         if self.refuse_triggers:
             self.refuse_triggers -= 1

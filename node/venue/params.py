@@ -4,7 +4,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from urllib.parse import parse_qsl
 
-from node.venue.errors import error
+from node.venue.errors import ApiError, error
 
 _SIGNATURE = re.compile(r"(?:^|&)signature=[^&]*")
 _DECIMAL = re.compile(r"^-?\d+(\.\d*)?$|^-?\.\d+$")
@@ -26,8 +26,11 @@ class Params:
         self.signed = _SIGNATURE.sub("", query) + _SIGNATURE.sub("", body)
         self.signed = self.signed.removeprefix("&")
         self._values: dict[str, str] = {}
+        self._repeated = False
         for part in (body, query):
-            self._values.update(parse_qsl(part, keep_blank_values=True))
+            pairs = parse_qsl(part, keep_blank_values=True)
+            self._repeated = self._repeated or len(dict(pairs)) != len(pairs)
+            self._values.update(pairs)
 
     @classmethod
     def of(cls, values: dict[str, str]) -> "Params":
@@ -44,6 +47,11 @@ class Params:
         """Names of the parameters that are not empty."""
         return {n for n, v in self._values.items() if v != ""}
 
+    def check(self) -> None:
+        """Refuse a query string or body that names a parameter twice (-1101)."""
+        if self._repeated:
+            raise error(-1101)
+
     def text(self, name: str, default: str = "") -> str:
         """Return a parameter, or `default` if absent or empty."""
         return self._values.get(name, "") or default
@@ -54,6 +62,12 @@ class Params:
         if not value:
             raise error(-1102, name)
         return value
+
+    def one_of(self, *names: str) -> None:
+        """Demand that at least one of two parameters is there (-1102)."""
+        if not any(n in self for n in names):
+            listed = " or ".join(f"'{n}'" for n in names)
+            raise ApiError(-1102, f"Param {listed} must be sent, but both were empty/null!")
 
     def flag(self, name: str) -> bool:
         """Return a boolean parameter, whatever its capitalisation (-1130 if it is neither true nor false)."""
@@ -85,8 +99,8 @@ class Params:
             raise error(-1102, name) from None
 
     def limit(self, default: int, most: int) -> int:
-        """Return ``limit``, capped at `most`; -1130 below 1."""
+        """Return ``limit`` (-1130 below 1 or above `most`)."""
         value = self.integer("limit", default)
-        if value < 1:
+        if not 1 <= value <= most:
             raise error(-1130, "limit")
-        return min(value, most)
+        return value

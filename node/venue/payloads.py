@@ -77,7 +77,7 @@ class PayloadFactory:
             "actualOrderId": str(algo.order_id) if algo.order_id else "",
             "actualPrice": instrument.price_text(algo.average),
             "actualQty": instrument.quantity_text(algo.executed),
-            "actualType": ("LIMIT" if algo.price else "MARKET") if algo.order_id else "",
+            "actualType": ("LIMIT" if algo.is_limit else "MARKET") if algo.order_id else "",
             "triggerPrice": instrument.price_text(algo.trigger_price),
             "price": instrument.price_text(algo.price),
             "icebergQuantity": None,
@@ -168,7 +168,7 @@ class PayloadFactory:
                 "maintMargin": amount_text(margin.maintenance),
                 "positionInitialMargin": amount_text(margin.position_initial),
                 "openOrderInitialMargin": amount_text(margin.order_initial),
-                "adl": 1 if position.quantity else 0,
+                "adl": self._account.quantile(position),
                 "bidNotional": _exact(margin.bid_notional),
                 "askNotional": _exact(margin.ask_notional),
             }
@@ -211,12 +211,12 @@ class PayloadFactory:
             asset["marginAvailable"] = True
             answer = {
                 "feeTier": 0,
-                "feeBurn": False,
+                "feeBurn": self._books.fee_burn,
                 "canTrade": True,
                 "canDeposit": True,
                 "canWithdraw": False,
                 "updateTime": updated,
-                "multiAssetsMargin": False,
+                "multiAssetsMargin": self._books.multi_assets,
                 "tradeGroupId": -1,
                 **answer,
             }

@@ -38,6 +38,19 @@ _TICKER_FIELDS = {
 }
 
 
+_INDEX_FIELDS = {
+    "i": "index",
+    "b": "bidBuffer",
+    "a": "askBuffer",
+    "B": "bidRate",
+    "A": "askRate",
+    "q": "autoExchangeBidBuffer",
+    "g": "autoExchangeAskBuffer",
+    "Q": "autoExchangeBidRate",
+    "G": "autoExchangeAskRate",
+}
+
+
 class Publisher:
     """Turns the engine's price path and finished bars into stream messages."""
 
@@ -54,7 +67,8 @@ class Publisher:
         streams = self._markets.streams()
         name = symbol.lower()
         trade, single, quote = f"{name}@aggTrade", f"{name}@trade", f"{name}@bookTicker"
-        depth = [s for s in sorted(streams) if s.startswith(f"{name}@depth")]
+        # The book with retail orders is the book: nobody rests any here.
+        depth = [s for s in sorted(streams) if s.startswith((f"{name}@depth", f"{name}@rpiDepth"))]
         before = self._published.get(symbol)
         for at, price in self._engine.points:
             if at != symbol:
@@ -177,6 +191,34 @@ class Publisher:
         for name in names:
             self._markets.publish(name, events)
 
+    def asset_indices(self) -> None:
+        """Publish the asset indices, if anyone listens."""
+        streams = self._markets.streams()
+        if not any(s.endswith(("@assetIndex", "!assetIndex@arr")) for s in streams):
+            return
+        now = self._engine.books.clock.wall_ms()
+        events = []
+        for row in index_rows(self._engine, now):
+            short = {name: row[key] for name, key in _INDEX_FIELDS.items()}
+            events.append({"e": "assetIndexUpdate", "E": now, "s": row["symbol"], **short})
+            self._markets.publish(f"{row['symbol'].lower()}@assetIndex", events[-1])
+        self._markets.publish("!assetIndex@arr", events)
+
+    def contract(self, symbol: str) -> None:
+        """Publish that the trading status of a contract has changed."""
+        info = self._engine.instruments[symbol].info
+        event = {
+            "e": "contractInfo",
+            "E": self._engine.books.clock.wall_ms(),
+            "s": symbol,
+            "ps": info["pair"],
+            "ct": info["contractType"],
+            "dt": info["deliveryDate"],
+            "ot": info["onboardDate"],
+            "cs": self._engine.statuses.get(symbol, "TRADING"),
+        }
+        self._markets.publish("!contractInfo", event)
+
     def forced(self, order: Order) -> None:
         """Publish a liquidation or ADL order on the forceOrder streams."""
         text = self._engine.instruments[order.symbol]
@@ -216,6 +258,7 @@ class Publisher:
             "p": text,
             "i": text,
             "P": text,
+            "ap": text,
             "r": f"{self._feed.last_rate(symbol, now):.8f}",
             "T": self._feed.next_funding_ms(symbol, now),
         }
@@ -279,6 +322,23 @@ def ladder(instrument: Instrument, price: Decimal, levels: int) -> tuple[dict[st
     bids = {instrument.price_text(price - n * instrument.tick): size for n in range(levels)}
     asks = {instrument.price_text(price + n * instrument.tick): size for n in range(levels)}
     return bids, asks
+
+
+def index_rows(engine: MatchingEngine, now_ms: int) -> list[dict[str, Any]]:
+    """
+    Return the rows of ``/fapi/v1/assetIndex``: USDT at par, every base asset at its last price.
+
+    The venue takes USDT as margin and nothing else, so that no asset bears a haircut: all buffers are zero.
+    """
+    prices = {"USDT": Decimal(1)}
+    for symbol, price in engine.prices.items():
+        prices[engine.instruments[symbol].info["baseAsset"]] = price
+    rows = []
+    for asset, price in prices.items():
+        buffers = dict.fromkeys((_INDEX_FIELDS[n] for n in "baqg"), "0.00000000")
+        rates = dict.fromkeys((_INDEX_FIELDS[n] for n in "iBAQG"), f"{price:.8f}")
+        rows.append({"symbol": f"{asset}USD", "time": now_ms, **buffers, **rates})
+    return rows
 
 
 def day_statistics(feed: Feed, engine: MatchingEngine, symbol: str) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from node.venue.books import Position
 from node.venue.endpoints import EndpointTable, Security
 from node.venue.errors import error
 from node.venue.params import Params
-from node.venue.rest_orders import in_window
+from node.venue.rest_orders import span, window
 from node.venue.venue import Venue
 
 type Json = dict[str, Any]
 
 _SIGNED = Security.SIGNED
-_HOUR_MS = 3_600_000
-_TRADES_MS = 7 * 24 * _HOUR_MS
+_TRADES_DAYS = 7
+_INCOME_DAYS = 7
 
 
 def register(table: EndpointTable) -> None:
@@ -37,7 +37,6 @@ def register(table: EndpointTable) -> None:
     table.add("GET", "/fapi/v1/apiReferral/ifNewUser", security=_SIGNED)(
         lambda _venue, _params: {"brokerId": "", "rebateWorking": False, "ifNewUser": True},
     )
-    table.add("GET", "/fapi/v1/feeBurn", weight=30, security=_SIGNED)(lambda _venue, _params: {"feeBurn": False})
     table.add("GET", "/fapi/v1/apiTradingStatus", weight=10, security=_SIGNED)(
         lambda venue, _params: {"indicators": {}, "updateTime": venue.clock.wall_ms()},
     )
@@ -56,7 +55,7 @@ def account_config(venue: Venue, _params: Params) -> Json:
         "canWithdraw": venue.permissions.withdrawals,
         "dualSidePosition": venue.books.hedge,
         "updateTime": 0,
-        "multiAssetsMargin": False,
+        "multiAssetsMargin": venue.books.multi_assets,
         "tradeGroupId": -1,
     }
 
@@ -109,11 +108,11 @@ def adl_quantile(venue: Venue, params: Params) -> list[Json]:
     """Return the place in the queue for automatic deleveraging, 0 to 4, by profit per margin."""
     rows = []
     for symbol in _symbols(venue, params):
-        held = {p.position_side: _quantile(venue, p) for p in venue.books.of_symbol(symbol) if p.quantity}
-        if venue.books.hedge and held:
-            held = {"LONG": 0, "SHORT": 0, "HEDGE": 0} | held
+        held = {p.position_side: venue.engine.account.quantile(p) for p in venue.books.of_symbol(symbol) if p.quantity}
         if held:
-            rows.append({"symbol": symbol, "adlQuantile": held})
+            cross = venue.books.positions[symbol].margin_type == "CROSSED"
+            sign = "HEDGE" if venue.books.hedge and cross else "BOTH"
+            rows.append({"symbol": symbol, "adlQuantile": {"LONG": 0, "SHORT": 0, sign: 0} | held})
     return rows
 
 
@@ -123,11 +122,12 @@ def force_orders(venue: Venue, params: Params) -> list[Json]:
     wanted = kinds.get(params.text("autoCloseType").upper())
     if wanted is None:
         raise error(-1130, "autoCloseType")
-    symbol = params.text("symbol").upper()
+    symbols = _symbols(venue, params)
+    start, end = window(params)
     found = [
         o
         for o in venue.books.orders.values()
-        if o.client_order_id.startswith(wanted) and symbol in ("", o.symbol) and in_window(params, o.created_ms)
+        if o.client_order_id.startswith(wanted) and o.symbol in symbols and start <= o.created_ms <= end
     ]
     return [venue.payloads.order(o) for o in found[-params.limit(50, 100) :]]
 
@@ -146,21 +146,14 @@ def user_trades(venue: Venue, params: Params) -> list[Json]:
     symbol = filters.instrument_of(venue.engine, params).symbol
     limit = params.limit(500, 1000)
     order_id, first = params.integer("orderId"), params.integer("fromId")
-    start, end = params.integer("startTime"), params.integer("endTime")
-    if first and (start or end):
+    if first and {"startTime", "endTime"} & params.names:
         raise error(-1128)
-    if start and end and end - start > _TRADES_MS:
-        raise error(-1127, _TRADES_MS // _HOUR_MS)
-    if not (first or order_id):  # asked for by time, in spans of a week
-        start = start or (end or venue.clock.wall_ms()) - _TRADES_MS
-        end = end or start + _TRADES_MS
+    # Asked for by time, in spans of a week, unless an order or a first trade is named.
+    start, end = window(params, _TRADES_DAYS) if first or order_id else span(venue, params, _TRADES_DAYS)
     found = [
         f
         for f in venue.books.fills
-        if f.symbol == symbol
-        and order_id in (0, f.order_id)
-        and f.trade_id >= first
-        and start <= f.wall_ms <= (end or f.wall_ms)
+        if f.symbol == symbol and order_id in (0, f.order_id) and f.trade_id >= first and start <= f.wall_ms <= end
     ]
     from_start = first or "startTime" in params
     return [venue.payloads.trade(f) for f in (found[:limit] if from_start else found[-limit:])]
@@ -170,10 +163,12 @@ def income(venue: Venue, params: Params) -> list[Json]:
     """Return the changes of the wallet, ascending."""
     symbol, kind = params.text("symbol").upper(), params.text("incomeType").upper()
     limit = params.limit(100, 1000)
+    timed = {"startTime", "endTime"} & params.names
+    start, end = window(params) if timed else span(venue, params, _INCOME_DAYS)
     found = [
         i
         for i in venue.books.incomes
-        if symbol in ("", i.symbol) and kind in ("", i.kind) and in_window(params, i.wall_ms)
+        if symbol in ("", i.symbol) and kind in ("", i.kind) and start <= i.wall_ms <= end
     ]
     page = max(params.integer("page", 1), 1)
     if "startTime" in params or "page" in params:
@@ -210,13 +205,6 @@ def _position_risk(version: int) -> Any:
 def _idle(venue: Venue, symbol: str, version: int) -> list[Position]:
     """Return the BOTH row that version 2 prints beside LONG and SHORT in hedge mode."""
     return [venue.books.positions[symbol]] if version == 2 and venue.books.hedge else []
-
-
-def _quantile(venue: Venue, position: Position) -> int:
-    margin = venue.engine.account.symbol(position.symbol, position.position_side)
-    if not margin.position_initial or margin.unrealised <= 0:
-        return 0
-    return min(4, 1 + int(margin.unrealised / margin.position_initial * 4))
 
 
 def _one_or(one: int, everything: int) -> Any:

@@ -17,7 +17,11 @@ type Json = dict[str, Any]
 _SIGNED = Security.SIGNED
 _MOST_BATCH_CANCEL = 10
 _MOST_BATCH_PLACE = 5
-_WEEK_MS = 7 * 86_400_000
+_MOST_CHANGES = 10_000
+_DAY_MS = 86_400_000
+_HISTORY_DAYS = 7
+_ANY_DAYS = 36_500
+_NEVER_MS = 253_402_300_799_000
 
 
 def register(table: EndpointTable) -> None:
@@ -33,8 +37,8 @@ def register(table: EndpointTable) -> None:
     table.add("GET", "/fapi/v1/allOrders", weight=5, security=_SIGNED)(all_orders)
     table.add("DELETE", "/fapi/v1/allOpenOrders", security=_SIGNED)(cancel_all)
     table.add("GET", "/fapi/v1/orderAmendment", security=_SIGNED)(amendments)
-    table.add("PUT", "/fapi/v1/batchOrders", weight=5, security=_SIGNED, is_order=True)(amend_batch)
-    table.add("POST", "/fapi/v1/batchOrders", weight=5, security=_SIGNED, is_order=True)(place_batch)
+    table.add("PUT", "/fapi/v1/batchOrders", weight=5, security=_SIGNED, is_order=True, burst=5)(amend_batch)
+    table.add("POST", "/fapi/v1/batchOrders", weight=5, security=_SIGNED, is_order=True, burst=5)(place_batch)
     table.add("DELETE", "/fapi/v1/batchOrders", security=_SIGNED)(cancel_batch)
     table.add("POST", algo, weight=0, security=_SIGNED, is_order=True)(place_algo)
     table.add("DELETE", algo, security=_SIGNED)(cancel_algo)
@@ -46,13 +50,15 @@ def register(table: EndpointTable) -> None:
 
 def place(venue: Venue, params: Params) -> Json:
     """Place a market or limit order."""
+    acknowledged = filters.acknowledged(params)
     order = filters.new_order(venue.engine, params, venue.fresh_client_id())
     venue.engine.submit(order)
-    return venue.payloads.order(order, acknowledged=params.text("newOrderRespType", "ACK").upper() != "RESULT")
+    return venue.payloads.order(order, acknowledged=acknowledged)
 
 
 def place_test(venue: Venue, params: Params) -> Json:
     """Check an order without placing it."""
+    filters.acknowledged(params)
     order = filters.new_order(venue.engine, params, venue.fresh_client_id())
     return venue.payloads.order(order, acknowledged=True)
 
@@ -62,11 +68,14 @@ def amend(venue: Venue, params: Params) -> Json:
     order = _order(venue, params, -2013)
     if not order.is_open:
         raise error(-2013)
+    if sum(c.order_id == order.order_id for c in venue.amendments) >= _MOST_CHANGES:
+        raise error(-5026)
     quantity, price = filters.changed_order(venue.engine, params, order)
     before = (order.quantity, order.price)
     venue.engine.amend(order, quantity, price)
     venue.amendments.append(Amendment(order.order_id, before, (quantity, price), order.updated_ms))
-    return venue.payloads.order(order)
+    answer = venue.payloads.order(order)
+    return answer | {"modifyId": params.integer("modifyId")} if "modifyId" in params else answer
 
 
 def amend_batch(venue: Venue, params: Params) -> list[Json]:
@@ -78,12 +87,13 @@ def amendments(venue: Venue, params: Params) -> list[Json]:
     """Return the changes of orders of a symbol, newest first."""
     instrument = filters.instrument_of(venue.engine, params)
     wanted = _order(venue, params, -2013).order_id if {"orderId", "origClientOrderId"} & params.names else 0
+    start, end = window(params)
     rows = []
     for number, change in enumerate(venue.amendments, start=1):
         order = venue.books.orders[change.order_id]
         if order.symbol != instrument.symbol or wanted not in (0, order.order_id):
             continue
-        if not in_window(params, change.wall_ms):
+        if not start <= change.wall_ms <= end:
             continue
         (old_quantity, old_price), (new_quantity, new_price) = change.before, change.after
         rows.append(
@@ -137,14 +147,15 @@ def open_orders(venue: Venue, params: Params) -> list[Json]:
 
 
 def all_orders(venue: Venue, params: Params) -> list[Json]:
-    """Return plain orders of a symbol: from ``orderId`` on, or a time window, or the newest; ascending."""
-    symbol = filters.instrument_of(venue.engine, params).symbol
-    found = [o for o in venue.books.orders.values() if o.symbol == symbol]
+    """Return plain orders, of one symbol or all: from ``orderId`` on, or of a week at most; ascending."""
+    symbol = _optional_symbol(venue, params)
+    found = [o for o in venue.books.orders.values() if symbol in ("", o.symbol)]
     limit = params.limit(500, 1000)
     first = params.integer("orderId")
     if first:
         return [venue.payloads.order(o) for o in found if o.order_id >= first][:limit]
-    found = [o for o in found if in_window(params, o.created_ms)]
+    start, end = span(venue, params, _HISTORY_DAYS)
+    found = [o for o in found if start <= o.created_ms <= end]
     return [venue.payloads.order(o) for o in (found[:limit] if "startTime" in params else found[-limit:])]
 
 
@@ -163,11 +174,13 @@ def place_batch(venue: Venue, params: Params) -> list[Json]:
 
 def _each(venue: Venue, params: Params, handler: Callable[[Venue, Params], Json]) -> list[Json]:
     rows = _json_list(params, "batchOrders")
-    if len(rows) > _MOST_BATCH_PLACE:
-        raise ApiError(-4082, f"Invalid number of batch orders, current max is {_MOST_BATCH_PLACE}.")
+    if not 1 <= len(rows) <= _MOST_BATCH_PLACE:
+        raise error(-4082, len(rows))
     answers = []
     for row in rows:
         try:
+            if not isinstance(row, dict):
+                raise error(-1130, "batchOrders")
             answers.append(handler(venue, Params.of({str(k): _plain(v) for k, v in row.items()})))
         except ApiError as e:
             answers.append({"code": e.code, "msg": e.message})
@@ -179,13 +192,14 @@ def cancel_batch(venue: Venue, params: Params) -> list[Json]:
     symbol = filters.instrument_of(venue.engine, params).symbol
     # ccxt writes the names of both lists in lower case, and the exchange takes them.
     numbers = next((n for n in ("orderIdList", "orderidlist") if n in params), "")
+    params.one_of(numbers or "orderIdList", "origClientOrderIdList", "origclientorderidlist")
     if numbers:
         wanted = [{"orderId": str(i)} for i in _json_list(params, numbers)]
     else:
         names = "origclientorderidlist" if "origclientorderidlist" in params else "origClientOrderIdList"
         wanted = [{"origClientOrderId": str(i)} for i in _json_list(params, names)]
     if len(wanted) > _MOST_BATCH_CANCEL:
-        raise ApiError(-4082, f"Invalid number of batch orders, current max is {_MOST_BATCH_CANCEL}.")
+        raise error(-4032)
     answers = []
     for row in wanted:
         try:
@@ -197,6 +211,7 @@ def cancel_batch(venue: Venue, params: Params) -> list[Json]:
 
 def place_algo(venue: Venue, params: Params) -> Json:
     """Arm a conditional order."""
+    filters.acknowledged(params)
     most = venue.config.execution.max_algo_orders
     algo = filters.new_algo(venue.engine, params, venue.fresh_client_id(), most)
     venue.engine.submit_algo(algo)
@@ -237,7 +252,8 @@ def all_algos(venue: Venue, params: Params) -> list[Json]:
     first = params.integer("algoId")
     if first:
         return [venue.payloads.algo(a) for a in found if a.algo_id >= first][:limit]
-    found = [a for a in found if in_window(params, a.created_ms)]
+    start, end = span(venue, params, _HISTORY_DAYS)
+    found = [a for a in found if start <= a.created_ms <= end]
     return [venue.payloads.algo(a) for a in (found[:limit] if "startTime" in params else found[-limit:])]
 
 
@@ -249,21 +265,39 @@ def cancel_all_algos(venue: Venue, params: Params) -> Json:
     return {"code": 200, "msg": "The operation of cancel all open order is done."}
 
 
-def in_window(params: Params, time_ms: int) -> bool:
-    """Return whether a wall time lies in the request's ``[startTime, endTime]``."""
-    if "startTime" in params and time_ms < params.integer("startTime"):
-        return False
-    return "endTime" not in params or time_ms <= params.integer("endTime")
+def check_span(params: Params, days: int) -> None:
+    """Refuse a span of ``[startTime, endTime]`` that ends before it starts (-1023) or is longer than `days` (-4165)."""
+    if "startTime" in params and "endTime" in params:
+        start, end = params.integer("startTime"), params.integer("endTime")
+        if start > end:
+            raise error(-1023)
+        if end - start > days * _DAY_MS:
+            raise error(-4165, days)
+
+
+def span(venue: Venue, params: Params, days: int) -> tuple[int, int]:
+    """Return the wall times ``[start, end]`` asked for: `days` from the start, or up to the end, which is now."""
+    check_span(params, days)
+    length = days * _DAY_MS
+    if "startTime" in params:
+        start = params.integer("startTime")
+        return start, params.integer("endTime", start + length)
+    end = params.integer("endTime", venue.clock.event_ms())
+    return end - length, end
+
+
+def window(params: Params, days: int = _ANY_DAYS) -> tuple[int, int]:
+    """Return the wall times ``[startTime, endTime]`` of a request, open where one is absent (-1023, -4165)."""
+    check_span(params, days)
+    return params.integer("startTime"), params.integer("endTime", _NEVER_MS)
 
 
 def _order(venue: Venue, params: Params, code: int) -> Order:
     symbol = filters.instrument_of(venue.engine, params).symbol
     number = params.integer("orderId")
     if not number:
-        client_id = params.text("origClientOrderId")
-        if not client_id:
-            raise error(-1102, "orderId")
-        number = venue.books.order_by_client.get(client_id, 0)
+        params.one_of("origClientOrderId", "orderId")
+        number = venue.books.order_by_client.get(params.text("origClientOrderId"), 0)
     order = venue.books.orders.get(number)
     if order is None or order.symbol != symbol:
         raise error(code)
@@ -273,10 +307,8 @@ def _order(venue: Venue, params: Params, code: int) -> Order:
 def _algo(venue: Venue, params: Params, code: int) -> AlgoOrder:
     number = params.integer("algoId")
     if not number:
-        client_id = params.text("clientAlgoId")
-        if not client_id:
-            raise error(-1102, "algoId")
-        number = venue.books.algo_by_client.get(client_id, 0)
+        params.one_of("clientAlgoId", "algoId")
+        number = venue.books.algo_by_client.get(params.text("clientAlgoId"), 0)
     algo = venue.books.algos.get(number)
     if algo is None:
         raise error(code)

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from node.venue.endpoints import EndpointTable
+from node.venue.endpoints import EndpointTable, Security
 from node.venue.errors import error
 from node.venue.feed import FUNDING_HOURS
 from node.venue.instruments import Instrument
@@ -16,7 +16,7 @@ type Json = dict[str, Any]
 
 _MOST_KLINES = 1500
 _HOUR_MS = 3_600_000
-_KLINE_WEIGHTS = ((100, 1), (500, 2), (1000, 5))
+_KLINE_WEIGHTS = ((100, 1), (500, 2), (1000, 5))  # each up to and with that limit, as measured
 _DEPTH_WEIGHTS = ((50, 2), (100, 5), (500, 10))
 _DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
 
@@ -29,15 +29,15 @@ def register(table: EndpointTable) -> None:
     table.add("GET", "/fapi/v1/klines", weight=kline_weight)(klines)
     table.add("GET", "/fapi/v1/depth", weight=_depth_weight)(depth)
     table.add("GET", "/fapi/v1/trades", weight=5)(trades)
-    table.add("GET", "/fapi/v1/historicalTrades", weight=20)(trades)
+    table.add("GET", "/fapi/v1/historicalTrades", weight=20, security=Security.KEY)(historical_trades)
     table.add("GET", "/fapi/v1/aggTrades", weight=20)(agg_trades)
-    table.add("GET", "/fapi/v1/premiumIndex", weight=_one_or(1, 10))(premium_index)
+    table.add("GET", "/fapi/v1/premiumIndex", weight=one_or(1, 10))(premium_index)
     table.add("GET", "/fapi/v1/fundingRate")(funding_rate)
     table.add("GET", "/fapi/v1/fundingInfo", weight=0)(funding_info)
-    table.add("GET", "/fapi/v1/ticker/price", weight=_one_or(1, 2))(ticker_price)
-    table.add("GET", "/fapi/v2/ticker/price", weight=_one_or(1, 2))(ticker_price)
-    table.add("GET", "/fapi/v1/ticker/bookTicker", weight=_one_or(2, 5))(book_ticker)
-    table.add("GET", "/fapi/v1/ticker/24hr", weight=_one_or(1, 40))(ticker_day)
+    table.add("GET", "/fapi/v1/ticker/price", weight=one_or(1, 2))(ticker_price)
+    table.add("GET", "/fapi/v2/ticker/price", weight=one_or(1, 2))(ticker_price)
+    table.add("GET", "/fapi/v1/ticker/bookTicker", weight=one_or(2, 5))(book_ticker)
+    table.add("GET", "/fapi/v1/ticker/24hr", weight=one_or(1, 40))(ticker_day)
 
 
 def exchange_info(venue: Venue, _params: Params) -> Json:
@@ -62,7 +62,7 @@ def exchange_info(venue: Venue, _params: Params) -> Json:
 
 def klines(venue: Venue, params: Params) -> list[list[Any]]:
     """Return finished candles; a candle that market time has not closed does not exist yet."""
-    instrument = _instrument(venue, params)
+    instrument = instrument_of(venue, params)
     interval = params.required("interval")
     if interval not in INTERVALS:
         raise error(-1120)
@@ -73,10 +73,10 @@ def klines(venue: Venue, params: Params) -> list[list[Any]]:
 
 def depth(venue: Venue, params: Params) -> Json:
     """Return a book of twenty levels, one tick apart, around the last price."""
-    instrument = _instrument(venue, params)
+    instrument = instrument_of(venue, params)
     wanted = params.integer("limit", 500)
     if wanted not in _DEPTH_LIMITS:
-        raise error(-1130, "limit")
+        raise error(-4021, wanted)
     bids, asks = ladder(instrument, _price(venue, instrument), min(wanted, LEVELS))
     now = venue.clock.wall_ms()
     return {
@@ -90,7 +90,16 @@ def depth(venue: Venue, params: Params) -> Json:
 
 def trades(venue: Venue, params: Params) -> list[Json]:
     """Return one trade for each of the newest public bars, at its close."""
-    instrument = _instrument(venue, params)
+    return _trades(venue, instrument_of(venue, params), None, params.limit(500, 1000))
+
+
+def historical_trades(venue: Venue, params: Params) -> list[Json]:
+    """Return trades from ``fromId`` on, or the newest."""
+    first = params.integer("fromId") * venue.feed.step_ms if "fromId" in params else None
+    return _trades(venue, instrument_of(venue, params), first, params.limit(100, 500))
+
+
+def _trades(venue: Venue, instrument: Instrument, start: int | None, limit: int) -> list[Json]:
     return [
         {
             "id": bar[0] // venue.feed.step_ms,
@@ -99,8 +108,9 @@ def trades(venue: Venue, params: Params) -> list[Json]:
             "quoteQty": bar[7],
             "time": bar[6],
             "isBuyerMaker": False,
+            "isRPITrade": False,
         }
-        for bar in _recent(venue, instrument, params)
+        for bar in venue.feed.klines(instrument.symbol, venue.feed.interval, start, None, limit)
     ]
 
 
@@ -110,7 +120,7 @@ def agg_trades(venue: Venue, params: Params) -> list[Json]:
 
     As at the exchange: without either the newest; a window is shorter than an hour (-1127); both at once are refused.
     """
-    instrument = _instrument(venue, params)
+    instrument = instrument_of(venue, params)
     step, limit = venue.feed.step_ms, params.limit(500, 1000)
     if "fromId" in params:
         if "startTime" in params or "endTime" in params:
@@ -129,7 +139,8 @@ def agg_trades(venue: Venue, params: Params) -> list[Json]:
     rows = []
     for bar in bars:
         number = bar[0] // step
-        rows.append({"a": number, "p": bar[4], "q": bar[5], "f": number, "l": number, "T": bar[6], "m": False})
+        row = {"a": number, "p": bar[4], "q": bar[5], "nq": bar[5], "f": number, "l": number, "T": bar[6], "m": False}
+        rows.append(row)
     return rows
 
 
@@ -155,7 +166,7 @@ def premium_index(venue: Venue, params: Params) -> Json | list[Json]:
 
 def funding_rate(venue: Venue, params: Params) -> list[Json]:
     """Return past settlements (market time), ascending."""
-    chosen = [_instrument(venue, params)] if "symbol" in params else list(venue.instruments.values())
+    chosen = [instrument_of(venue, params)] if "symbol" in params else list(venue.instruments.values())
     limit = params.limit(100, 1000)
     start = params.integer("startTime") if "startTime" in params else None
     end = params.integer("endTime") if "endTime" in params else None
@@ -171,6 +182,7 @@ def funding_rate(venue: Venue, params: Params) -> list[Json]:
                     "fundingTime": time_ms,
                     "fundingRate": f"{rate:.8f}",
                     "markPrice": f"{mark:.8f}" if mark is not None else "",
+                    "rateType": "Regular",
                 },
             )
     rows.sort(key=lambda r: r["fundingTime"])
@@ -228,14 +240,15 @@ def ticker_day(venue: Venue, params: Params) -> Json | list[Json]:
 
 def _one_or_all(venue: Venue, params: Params, row: Any) -> Any:
     if "symbol" in params:
-        return row(_instrument(venue, params))
+        return row(instrument_of(venue, params))
     return [row(i) for i in venue.instruments.values()]
 
 
-def _instrument(venue: Venue, params: Params) -> Instrument:
-    found = venue.instruments.get(params.required("symbol").upper())
+def instrument_of(venue: Venue, params: Params, name: str = "symbol") -> Instrument:
+    """Return the instrument a request names by its symbol (-1121) or its pair (-4144)."""
+    found = venue.instruments.get(params.required(name).upper())
     if found is None:
-        raise error(-1121)
+        raise error(-1121 if name == "symbol" else -4144)
     return found
 
 
@@ -248,26 +261,23 @@ def _mark(venue: Venue, instrument: Instrument) -> Decimal:
     return bar.close if bar is not None else _price(venue, instrument)
 
 
-def _recent(venue: Venue, instrument: Instrument, params: Params) -> list[list[Any]]:
-    start = params.integer("startTime") if "startTime" in params else None
-    end = params.integer("endTime") if "endTime" in params else None
-    return venue.feed.klines(instrument.symbol, venue.feed.interval, start, end, params.limit(500, 1000))
-
-
 def _limit(kind: str, interval: str, number: int, limit: int) -> Json:
     return {"rateLimitType": kind, "interval": interval, "intervalNum": number, "limit": limit}
 
 
 def kline_weight(params: Params) -> int:
-    """Return the weight of a klines request, which depends on its limit."""
-    limit = params.integer("limit", 500)
-    return next((w for most, w in _KLINE_WEIGHTS if limit < most), 5 if limit <= 1000 else 10)
+    """Return the weight of a klines request, which depends on its limit; five without one."""
+    if "limit" not in params:
+        return 5
+    return next((w for most, w in _KLINE_WEIGHTS if params.integer("limit") <= most), 10)
 
 
 def _depth_weight(params: Params) -> int:
-    limit = params.integer("limit", 500)
-    return next((w for most, w in _DEPTH_WEIGHTS if limit <= most), 20)
+    if "limit" not in params:
+        return 1
+    return next((w for most, w in _DEPTH_WEIGHTS if params.integer("limit") <= most), 20)
 
 
-def _one_or(one: int, everything: int) -> Any:
+def one_or(one: int, everything: int) -> Any:
+    """Return the weight of a request for one symbol or for all."""
     return lambda params: one if "symbol" in params else everything

@@ -11,7 +11,7 @@ from node.venue.endpoints import EndpointTable, Security
 from node.venue.errors import error
 from node.venue.events import amount_text
 from node.venue.params import Params
-from node.venue.rest_orders import in_window
+from node.venue.rest_orders import window
 from node.venue.venue import Venue
 
 type Json = dict[str, Any]
@@ -20,6 +20,7 @@ _SIGNED = Security.SIGNED
 _MOST_LEVERAGE = 125
 _SUCCESS = {"code": 200, "msg": "success"}
 _ADD, _REDUCE = 1, 2
+_MARGIN_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,13 @@ def register(table: EndpointTable) -> None:
     )
     table.add("POST", "/fapi/v1/positionSide/dual", security=_SIGNED)(change_position_mode)
     table.add("GET", "/fapi/v1/multiAssetsMargin", weight=30, security=_SIGNED)(
-        lambda _venue, _params: {"multiAssetsMargin": False},
+        lambda venue, _params: {"multiAssetsMargin": venue.books.multi_assets},
     )
     table.add("POST", "/fapi/v1/multiAssetsMargin", security=_SIGNED)(change_multi_assets)
+    table.add("GET", "/fapi/v1/feeBurn", weight=30, security=_SIGNED)(
+        lambda venue, _params: {"feeBurn": venue.books.fee_burn},
+    )
+    table.add("POST", "/fapi/v1/feeBurn", security=_SIGNED)(change_fee_burn)
     table.add("POST", "/fapi/v1/leverage", security=_SIGNED)(change_leverage)
     table.add("POST", "/fapi/v1/marginType", security=_SIGNED)(change_margin_type)
     table.add("POST", "/fapi/v1/positionMargin", security=_SIGNED)(change_position_margin)
@@ -76,11 +81,30 @@ def change_position_mode(venue: Venue, params: Params) -> Json:
     return dict(_SUCCESS)
 
 
-def change_multi_assets(_venue: Venue, params: Params) -> Json:
-    """Refuse multi-asset mode."""
+def change_multi_assets(venue: Venue, params: Params) -> Json:
+    """
+    Switch between single-asset and multi-assets mode (-4171); not with open orders (-4170) or isolated symbols (-4167).
+
+    The wallet holds USDT only, so the margin arithmetic is the same in both; multi-assets mode has no isolated margin.
+    """
     params.required("multiAssetsMargin")
-    if params.flag("multiAssetsMargin"):
+    wanted = params.flag("multiAssetsMargin")
+    books = venue.books
+    if wanted == books.multi_assets:
+        raise error(-4171)
+    if any(p.isolated for p in books.all_positions()):
         raise error(-4167)
+    if books.open_orders or books.open_algos:
+        raise error(-4170)
+    books.multi_assets = wanted
+    venue.users.emit(venue.engine.events.mode_update())
+    return dict(_SUCCESS)
+
+
+def change_fee_burn(venue: Venue, params: Params) -> Json:
+    """Allow or forbid that fees are paid in BNB, of which the wallet holds none."""
+    params.required("feeBurn")
+    venue.books.fee_burn = params.flag("feeBurn")
     return dict(_SUCCESS)
 
 
@@ -122,6 +146,8 @@ def change_margin_type(venue: Venue, params: Params) -> Json:
         raise error(-1130, "marginType")
     if kind == venue.books.positions[symbol].margin_type:
         raise error(-4046)
+    if kind == "ISOLATED" and venue.books.multi_assets:
+        raise error(-4168)
     if any(p.quantity for p in venue.books.of_symbol(symbol)):
         raise error(-4048)
     waiting = [o.symbol for o in venue.books.open_orders.values()] + [a.symbol for a in venue.books.open_algos.values()]
@@ -156,7 +182,7 @@ def change_position_margin(venue: Venue, params: Params) -> Json:
         raise error(-1130, "type")
     position = _position(venue, params, symbol)
     if not position.isolated:
-        raise error(-4053)
+        raise error(-4049)
     if not position.quantity:
         raise error(-4054)
     account = venue.engine.account
@@ -179,8 +205,9 @@ def position_margin_history(venue: Venue, params: Params) -> list[Json]:
     """Return the transfers into and out of isolated positions of a symbol, ascending."""
     symbol = filters.instrument_of(venue.engine, params).symbol
     kind = params.integer("type")
+    start, end = window(params, _MARGIN_DAYS)
     found = [
-        m for m in venue.margin_changes if m.symbol == symbol and kind in (0, m.kind) and in_window(params, m.wall_ms)
+        m for m in venue.margin_changes if m.symbol == symbol and kind in (0, m.kind) and start <= m.wall_ms <= end
     ]
     return [
         {

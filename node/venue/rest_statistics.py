@@ -19,7 +19,7 @@ from node.venue.instruments import Instrument
 from node.venue.intervals import Bar, interval_ms
 from node.venue.params import Params
 from node.venue.publisher import DAY_MS
-from node.venue.rest_public import kline_weight, klines
+from node.venue.rest_public import instrument_of, kline_weight, klines
 from node.venue.venue import Venue
 
 type Json = dict[str, Any]
@@ -51,7 +51,7 @@ def register(table: EndpointTable) -> None:
 
 def open_interest(venue: Venue, params: Params) -> Json:
     """Return the present open interest, base currency."""
-    instrument = _instrument(venue, params)
+    instrument = instrument_of(venue, params)
     amount = _interest(venue, instrument, venue.feed.public_ms(instrument.symbol))
     return {
         "openInterest": instrument.quantity_text(amount),
@@ -107,12 +107,20 @@ def basis(venue: Venue, params: Params) -> list[Json]:
             "timestamp": time_ms,
         }
 
+    instrument_of(venue, params, "pair")
+    _check_contract(params)
     return _rows(venue, params, row, name="pair")
+
+
+def _check_contract(params: Params) -> None:
+    """Refuse any contract of a pair but the perpetual one: no other is listed (-4104)."""
+    if params.required("contractType").upper() != "PERPETUAL":
+        raise error(-4104)
 
 
 def constituents(venue: Venue, params: Params) -> Json:
     """Return what the index is made of: the exchange's own price."""
-    instrument = _instrument(venue, params)
+    instrument = instrument_of(venue, params)
     return {
         "symbol": instrument.symbol,
         "time": venue.clock.wall_ms(),
@@ -135,9 +143,11 @@ def _ratio(name: str, middle: Decimal, fields: tuple[str, str, str]) -> Callable
 
 def _price_klines(name: str) -> Callable[[Venue, Params], list[list[Any]]]:
     def handler(venue: Venue, params: Params) -> list[list[Any]]:
-        by_pair = name in ("indexPriceKlines", "continuousKlines")
         values = {n: params.text(n) for n in params.names}
-        values["symbol"] = params.required("pair" if by_pair else "symbol")
+        if name in ("indexPriceKlines", "continuousKlines"):
+            values["symbol"] = instrument_of(venue, params, "pair").symbol
+        if name == "continuousKlines":
+            _check_contract(params)
         rows = klines(venue, Params.of(values))
         if name == "continuousKlines":
             return rows
@@ -153,7 +163,7 @@ def _price_klines(name: str) -> Callable[[Venue, Params], list[list[Any]]]:
 def _rows(
     venue: Venue, params: Params, row: Callable[[Instrument, Bar, int], Json], name: str = "symbol"
 ) -> list[Json]:
-    instrument = _instrument(venue, params, name)
+    instrument = instrument_of(venue, params, name)
     period = params.required("period")
     if period not in PERIODS:
         raise error(-1130, "period")
@@ -185,10 +195,3 @@ def _share(venue: Venue, symbol: str, series: str, time_ms: int, middle: Decimal
     """Return a fraction within 0.05 of `middle` that only depends on seed, symbol, series and time."""
     digest = hashlib.sha256(f"{venue.config.seed}/{symbol}/{series}/{time_ms}".encode()).digest()
     return middle + (Decimal(int.from_bytes(digest[:4], "big")) / Decimal(2**32) - Decimal("0.5")) / 10
-
-
-def _instrument(venue: Venue, params: Params, name: str = "symbol") -> Instrument:
-    found = venue.instruments.get(params.required(name).upper())
-    if found is None:
-        raise error(-1121)
-    return found

@@ -135,7 +135,7 @@ class Settlement:
     def settle(self, symbol: str) -> None:
         """Delist `symbol`: orders are cancelled, positions closed at the mark, nothing is traded any more."""
         engine, books = self._engine, self._engine.books
-        engine.statuses[symbol] = "SETTLING"
+        engine.set_status(symbol, "SETTLING")
         for order in [o for o in books.open_orders.values() if o.symbol == symbol]:
             engine.close_order(order, "CANCELED")
         for algo in [a for a in books.open_algos.values() if a.symbol == symbol]:

@@ -48,6 +48,8 @@ class State:
     fresh: int
     amendments: list[Amendment] = field(default_factory=list)
     margin_changes: list[MarginChange] = field(default_factory=list)
+    multi_assets: bool = False
+    fee_burn: bool = False
 
 
 def capture(venue: Venue) -> State:
@@ -81,6 +83,8 @@ def capture(venue: Venue) -> State:
         fresh=venue.fresh,
         amendments=venue.amendments,
         margin_changes=venue.margin_changes,
+        multi_assets=books.multi_assets,
+        fee_burn=books.fee_burn,
     )
 
 
@@ -144,6 +148,7 @@ def restore(venue: Venue, path: Path) -> bool:
 
 def _restore_books(books: Books, state: State) -> None:
     books.wallet, books.start_balance, books.hedge = state.wallet, state.start_balance, state.hedge
+    books.multi_assets, books.fee_burn = state.multi_assets, state.fee_burn
     books.positions.update({p.symbol: p for p in state.positions})
     books.legs.update({(p.symbol, p.position_side): p for p in state.legs})
     for order in state.orders:
@@ -187,7 +192,7 @@ class Keeper:
         now = (
             books.numbers(),
             books.wallet,
-            books.hedge,
+            (books.hedge, books.multi_assets, books.fee_burn),
             self._venue.replay.bars,
             len(books.timeline),
             len(self._venue.amendments),

@@ -122,7 +122,7 @@ class UserStreams:
         text = _encode(event).decode()
         counted = False
         for connection, key in self._connections.items():
-            if not key or connection.muted:
+            if not key or connection.muted or (connection.events and event["e"] not in connection.events):
                 continue
             connection.send(f'{{"stream":"{key}","data":{text}}}' if connection.wrapped else text)
             counted = counted or not connection.observer

@@ -70,6 +70,12 @@ class Venue:
         Hear of every entry of the log when it is made.
     refuse_connections : Callable or None
         Closes the listening socket for some seconds; set by the server.
+    address : str
+        Where it can be reached over HTTP, once it listens.
+    started_ms : int
+        When it was made, wall, UTC ms.
+    downloads : dict
+        Files of history by their number (:mod:`node.venue.rest_downloads`).
     keeper : Keeps or None
         Saves the state, if it is to be kept.
     stopping : asyncio.Event
@@ -101,6 +107,7 @@ class Venue:
         self.stopping = asyncio.Event()
         self.replay.keep = self.keep
         self.engine.settlement.on_forced = self.replay.publisher.forced
+        self.engine.on_status = self.replay.publisher.contract
         self.permissions = config.permissions
         self.keys = keys_of(config)
         self.maintenance = False
@@ -108,6 +115,9 @@ class Venue:
         self.scenarios: list[Any] = []
         self.amendments: list[Amendment] = []
         self.margin_changes: list[Any] = []
+        self.downloads: dict[str, Any] = {}
+        self.address = ""
+        self.started_ms = self.clock.wall_ms()
         self.countdowns: dict[str, asyncio.TimerHandle] = {}
         self.books.hedge = config.account.hedge_mode
         for symbol in instruments:
@@ -184,3 +194,4 @@ class Venue:
                     self.replay.publisher.mark(symbol)
                     self.replay.publisher.day(symbol, self.clock.wall_ms())
                 self.replay.publisher.marks()
+                self.replay.publisher.asset_indices()

@@ -24,6 +24,7 @@ type Json = dict[str, Any]
 
 PATHS = ("/ws-fapi/v1", "/ws-fapi/v1/")
 
+_HANDSHAKE_WEIGHT = 5
 _encode = msgspec.json.encode
 _ROUTES = {
     "ping": ("GET", "/fapi/v1/ping"),
@@ -61,9 +62,16 @@ class Session:
         self._key: ApiKey | None = None
         self._since_ms = 0
         self._connected_ms = venue.clock.wall_ms()
+        self._tells_limits = True
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Serve the connection until it closes."""
+        """Serve the connection until it closes; the handshake counts as a request too."""
+        try:
+            self._venue.limits.charge(_HANDSHAKE_WEIGHT, is_order=False)
+        except ApiError as e:
+            body = {"code": e.code, "msg": e.message}
+            return web.Response(status=e.status, body=_encode(body), content_type="application/json", headers=e.headers)
+        self._tells_limits = request.query.get("returnRateLimits", "true").lower() != "false"
         ws = web.WebSocketResponse(heartbeat=180.0, max_msg_size=1 << 20)
         await ws.prepare(request)
         connection = Connection(ws, request)
@@ -98,7 +106,8 @@ class Session:
             venue.books.incident("reject", endpoint=f"WS {method}", code=e.code, message=e.message)
         finally:
             venue.replay.request_ended()
-        answer["rateLimits"] = venue.limits.rows(is_order=is_order)
+        if params.text("returnRateLimits", str(self._tells_limits)).lower() == "true":
+            answer["rateLimits"] = venue.limits.rows(is_order=is_order)
         venue.keep()
         venue.note(
             "request",
@@ -158,7 +167,7 @@ class Session:
             "apiKey": self._key.name if self._key is not None else None,
             "authorizedSince": self._since_ms or None,
             "connectedSince": self._connected_ms,
-            "returnRateLimits": True,
+            "returnRateLimits": self._tells_limits,
             "serverTime": self._venue.clock.wall_ms(),
         }
 

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from catalog.instruments import load_instruments
 from node.venue.app import Server
@@ -61,7 +62,8 @@ class SignedClient:
         data = None
         if body:
             data, headers["Content-Type"] = text, "application/x-www-form-urlencoded"
-        async with self.session.request(method, url, headers=headers, data=data) as response:
+        # The text that was signed, not one that was encoded again.
+        async with self.session.request(method, URL(url, encoded=True), headers=headers, data=data) as response:
             raw = await response.text()
             return response.status, json.loads(raw) if raw.startswith(("{", "[")) else raw, response.headers
 
