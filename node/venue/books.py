@@ -272,6 +272,8 @@ class Books:
         Whether the account is in multi-assets mode: no isolated margin; USDT stays the only asset.
     fee_burn : bool
         Whether fees may be paid in BNB; the wallet holds none, so that they are paid in USDT all the same.
+    opened_ms : int
+        When the account got its first money, wall, UTC ms.
     positions, legs : dict
         One-way positions by symbol; LONG and SHORT positions by symbol and side.
     timeline : list[dict]
@@ -290,6 +292,7 @@ class Books:
         self.start_balance = balance
         self.wallet = balance
         self.hedge = False
+        self.opened_ms = clock.wall_ms()
         self.multi_assets = False
         self.fee_burn = False
         self.positions = {symbol: Position(symbol, leverage) for symbol, leverage in leverages.items()}
@@ -421,6 +424,11 @@ class Books:
         self.incidents.append(
             {"what": what, "wall_ms": self.clock.wall_ms(), "market_ms": self.clock.market_ms, **details},
         )
+
+    @property
+    def changed_ms(self) -> int:
+        """When the wallet last changed, wall, UTC ms; never 0, which clients take for a wallet that is not there."""
+        return self.incomes[-1].wall_ms if self.incomes else self.opened_ms
 
     def income_total(self, kind: str) -> Decimal:
         """Return the sum of all income of one kind, USDT."""

@@ -10,6 +10,9 @@ from node.venue.instruments import Instrument
 
 type Event = dict[str, Any]
 
+LIQUIDATED = "autoclose-"
+"""How the client ids of liquidation orders begin."""
+
 
 def amount_text(value: Decimal) -> str:
     """Return a USDT amount with the eight digits the exchange prints."""
@@ -39,11 +42,13 @@ class EventFactory:
         instrument = self._instruments[order.symbol]
         margin = self._account.symbol(order.symbol, order.position_side)
         now = order.updated_ms
+        # The user stream names a liquidation as such; over REST the same order is a limit order.
+        kind = "LIQUIDATION" if order.client_order_id.startswith(LIQUIDATED) else order.kind
         body: Event = {
             "s": order.symbol,
             "c": order.client_order_id,
             "S": order.side,
-            "o": order.kind,
+            "o": kind,
             "f": order.time_in_force,
             "q": instrument.quantity_text(order.quantity),
             "p": instrument.price_text(order.price) if order.price else "0",
@@ -64,7 +69,7 @@ class EventFactory:
             "m": fill.maker if fill else False,
             "R": order.reduce_only,
             "wt": order.working_type,
-            "ot": order.kind,
+            "ot": kind,
             "ps": order.position_side,
             "cp": order.close_position,
             "rp": amount_text(fill.realised) if fill else "0",

@@ -190,7 +190,7 @@ class PayloadFactory:
             "availableBalance": amount_text(totals.available),
             "maxWithdrawAmount": amount_text(min(totals.available, max(self._books.wallet, Decimal(0)))),
         }
-        updated = self._books.incomes[-1].wall_ms if self._books.incomes else 0
+        updated = self._books.changed_ms
         asset: Json = {"asset": "USDT", **figures, "updateTime": updated}
         answer: Json = {
             "totalInitialMargin": figures["initialMargin"],
@@ -270,7 +270,7 @@ class PayloadFactory:
                 "availableBalance": amount_text(totals.available),
                 "maxWithdrawAmount": amount_text(min(totals.available, max(self._books.wallet, Decimal(0)))),
                 "marginAvailable": True,
-                "updateTime": self._books.incomes[-1].wall_ms if self._books.incomes else 0,
+                "updateTime": self._books.changed_ms,
             },
         ]
 

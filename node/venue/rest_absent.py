@@ -1,12 +1,14 @@
 """
-What this account does not have: converts, portfolio margin, a broker's programme, TradFi contracts.
+What this exchange or account does not have: spot and coin-margined markets, converts, portfolio margin, a brokerage.
 
 The paths exist and answer with the exchange's own codes, so that a client is told why instead of finding nothing.
-The wallet holds USDT only, so there is no pair to convert.
+The wallet holds USDT only, so there is no pair to convert. Clients that serve several markets ask each for its symbols
+before they trade in one: the others list none.
 """
 
 from typing import Any
 
+from node.venue import rest_public
 from node.venue.endpoints import EndpointTable, Handler, Security
 from node.venue.errors import error
 from node.venue.params import Params
@@ -28,6 +30,12 @@ _BROKER = (
 
 def register(table: EndpointTable) -> None:
     """Add the endpoints to `table`."""
+    for market in ("/api/v3", "/dapi/v1"):
+        table.add("GET", f"{market}/ping")(lambda _venue, _params: {})
+        table.add("GET", f"{market}/time")(lambda venue, _params: {"serverTime": venue.clock.wall_ms()})
+        table.add("GET", f"{market}/exchangeInfo")(
+            lambda venue, params: rest_public.exchange_info(venue, params) | {"symbols": []},
+        )
     convert = "/fapi/v1/convert"
     table.add("GET", f"{convert}/exchangeInfo", weight=20)(lambda _venue, _params: [])
     table.add("POST", f"{convert}/getQuote", weight=50, security=_SIGNED)(quote)

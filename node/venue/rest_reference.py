@@ -68,7 +68,7 @@ def insurance_balance(venue: Venue, params: Params) -> Json | list[Json]:
             {
                 "asset": "USDT",
                 "marginBalance": amount_text(_fund(venue)),
-                "updateTime": moved[-1].wall_ms if moved else venue.started_ms,
+                "updateTime": moved[-1].wall_ms if moved else venue.books.opened_ms,
             }
         ],
     }

@@ -5,11 +5,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from node.venue.books import ZERO, Order, Position, money
+from node.venue.events import LIQUIDATED
 
 if TYPE_CHECKING:
     from node.venue.matching import MatchingEngine
 
-_LIQUIDATED = "autoclose-"
 _DELEVERAGED = "adl_autoclose-"
 _SETTLED = "settlement_autoclose-"
 _CALL_RATIO = Decimal("0.8")
@@ -91,7 +91,7 @@ class Settlement:
                 continue
             size = abs(position.quantity)
             price = engine.prices[position.symbol]
-            self.force(position, size, _LIQUIDATED)
+            self.force(position, size, LIQUIDATED)
             fee = size * price * engine.instruments[position.symbol].liquidation_fee
             books.pay("INSURANCE_CLEAR", -fee, position.symbol, info="liquidation fee")
         if isolated is not None and before - books.wallet > margin:

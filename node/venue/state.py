@@ -50,6 +50,7 @@ class State:
     margin_changes: list[MarginChange] = field(default_factory=list)
     multi_assets: bool = False
     fee_burn: bool = False
+    opened_ms: int = 0
 
 
 def capture(venue: Venue) -> State:
@@ -85,6 +86,7 @@ def capture(venue: Venue) -> State:
         margin_changes=venue.margin_changes,
         multi_assets=books.multi_assets,
         fee_burn=books.fee_burn,
+        opened_ms=books.opened_ms,
     )
 
 
@@ -148,6 +150,7 @@ def restore(venue: Venue, path: Path) -> bool:
 
 def _restore_books(books: Books, state: State) -> None:
     books.wallet, books.start_balance, books.hedge = state.wallet, state.start_balance, state.hedge
+    books.opened_ms = state.opened_ms or books.opened_ms
     books.multi_assets, books.fee_burn = state.multi_assets, state.fee_burn
     books.positions.update({p.symbol: p for p in state.positions})
     books.legs.update({(p.symbol, p.position_side): p for p in state.legs})

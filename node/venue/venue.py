@@ -72,8 +72,6 @@ class Venue:
         Closes the listening socket for some seconds; set by the server.
     address : str
         Where it can be reached over HTTP, once it listens.
-    started_ms : int
-        When it was made, wall, UTC ms.
     downloads : dict
         Files of history by their number (:mod:`node.venue.rest_downloads`).
     keeper : Keeps or None
@@ -117,7 +115,6 @@ class Venue:
         self.margin_changes: list[Any] = []
         self.downloads: dict[str, Any] = {}
         self.address = ""
-        self.started_ms = self.clock.wall_ms()
         self.countdowns: dict[str, asyncio.TimerHandle] = {}
         self.books.hedge = config.account.hedge_mode
         for symbol in instruments:

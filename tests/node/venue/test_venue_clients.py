@@ -72,6 +72,18 @@ async def test_ccxt_places_lists_and_cancels(priced):
     assert not books["open_algo_orders"]
 
 
+async def test_a_client_of_all_markets_finds_this_one_and_a_fresh_wallet(priced):
+    def look():
+        client = redirected(
+            ccxt.binance({"apiKey": "demo", "secret": "demo", "options": {"defaultType": "swap"}}), priced
+        )
+        assert list(client.load_markets()) == [SYMBOL]
+        assert client.fetch_balance()["USDT"]["total"] == 10_000
+        assert client.fetch_positions() == []
+
+    await asyncio.to_thread(look)
+
+
 async def test_ccxt_streams_market_and_account(priced):
     client = redirected(ccxt.pro.binanceusdm({"apiKey": "demo", "secret": "demo"}), priced)
     moving = True

@@ -206,3 +206,21 @@ async def test_a_user_stream_sends_the_events_it_was_asked_for(priced):
         await priced.client.algo("XRPUSDT", "SELL", "STOP_MARKET", quantity=50, triggerPrice="2.2")
         kinds = [(await ws.receive_json(timeout=5))["e"] for _ in range(2)]
     assert kinds == ["ACCOUNT_UPDATE", "ALGO_UPDATE"]
+
+
+async def test_the_user_stream_names_a_liquidation(priced):
+    """Clients tell their liquidations by the order type; over REST the order is a limit order, as on the exchange."""
+    user = await priced.user_stream()
+    await priced.client.order("XRPUSDT", "BUY", "MARKET", 100)
+    await priced.client.control("liquidate", symbol="XRPUSDT")
+    update = await user.until(lambda e: e["e"] == "ORDER_TRADE_UPDATE" and e["o"]["x"] == "CALCULATED")
+    assert (update["o"]["o"], update["o"]["ot"], update["o"]["X"]) == ("LIQUIDATION", "LIQUIDATION", "FILLED")
+    (forced,) = await priced.client.call("GET", "/fapi/v1/forceOrders", autoCloseType="LIQUIDATION")
+    assert (forced["type"], forced["orderId"]) == ("LIMIT", update["o"]["i"])
+
+
+@pytest.mark.parametrize("market", ["/api/v3", "/dapi/v1"])
+async def test_the_other_markets_list_nothing(priced, market):
+    assert await priced.client.call("GET", f"{market}/ping", **PUBLIC) == {}
+    assert (await priced.client.call("GET", f"{market}/time", **PUBLIC))["serverTime"] > 0
+    assert (await priced.client.call("GET", f"{market}/exchangeInfo", **PUBLIC))["symbols"] == []
