@@ -19,6 +19,7 @@ from node.venue.events import Event
 from node.venue.hub import Connection
 from strategies.yaml_config import FrozenConfig
 
+_ECHO_MS = 60_000
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -105,9 +106,10 @@ class EventFault(FrozenConfig, frozen=True):
         Order status (``o.X``) to match; empty for any.
     times : int
         Events affected.
-    mode : {"mute", "duplicate", "hold", "delay", "stripped"}
-        Lost, sent twice, held back and sent in reverse order when the fault is used up, sent `delay_ms` later (and
-        so after what happens meanwhile), or sent without what it tells of: nobody can read it.
+    mode : {"mute", "duplicate", "echo", "hold", "delay", "stripped"}
+        Lost, sent twice, sent again `delay_ms` later with times of a minute ago, held back and sent in reverse order
+        when the fault is used up, sent `delay_ms` later (and so after what happens meanwhile), or sent without what it
+        tells of: nobody can read it.
     delay_ms : float
         Delay, wall ms.
 
@@ -116,7 +118,7 @@ class EventFault(FrozenConfig, frozen=True):
     event: str = ""
     status: str = ""
     times: Annotated[int, Meta(ge=1)] = 1
-    mode: Literal["mute", "duplicate", "hold", "delay", "stripped"] = "mute"
+    mode: Literal["mute", "duplicate", "echo", "hold", "delay", "stripped"] = "mute"
     delay_ms: Annotated[float, Meta(ge=0)] = 200.0
 
 
@@ -207,9 +209,10 @@ class Faults:
                 return [event, event]
             if fault.mode == "stripped":
                 return [stripped(event)]
-            if fault.mode == "delay":
-                asyncio.get_running_loop().call_later(fault.delay_ms / 1000, self.deliver_late, event)
-                return []
+            if fault.mode in ("delay", "echo"):
+                late = event if fault.mode == "delay" else older(event)
+                asyncio.get_running_loop().call_later(fault.delay_ms / 1000, self.deliver_late, late)
+                return [] if fault.mode == "delay" else [event]
             self._held.append(event)
             if armed.left:
                 return []
@@ -221,6 +224,11 @@ class Faults:
 def stripped(event: Event) -> Event:
     """Return an event with nothing in what it tells of."""
     return {name: {} if isinstance(value, dict) else value for name, value in event.items()}
+
+
+def older(event: Event) -> Event:
+    """Return an event as if it had happened a minute ago."""
+    return {name: value - _ECHO_MS if name in ("E", "T") else value for name, value in event.items()}
 
 
 def reset(request: web.Request) -> None:

@@ -68,6 +68,8 @@ def klines(venue: Venue, params: Params) -> list[list[Any]]:
         raise error(-1120)
     start = params.integer("startTime") if "startTime" in params else None
     end = params.integer("endTime") if "endTime" in params else None
+    if start is not None and end is not None and start > end:
+        raise error(-1023)
     return venue.feed.klines(instrument.symbol, interval, start, end, params.limit(500, _MOST_KLINES))
 
 

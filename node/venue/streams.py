@@ -72,6 +72,10 @@ class MarketStreams:
             return
         number = message.get("id")
         params = message.get("params") or []
+        if not isinstance(params, list):
+            answer = {"code": 2, "msg": "Invalid request: params must be an array"}
+            connection.send(_encode({"error": answer, "id": number}).decode())
+            return
         own = self._streams.get(connection, set())
         result: Any = None
         match message.get("method"):

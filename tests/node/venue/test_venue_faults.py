@@ -144,6 +144,16 @@ async def test_user_events_lost_doubled_and_reversed(priced):
     assert await fills(priced) == 3
 
 
+async def test_user_events_come_again_with_older_times(priced):
+    stream = await priced.user_stream()
+    await priced.client.control("event_fault", event="ORDER_TRADE_UPDATE", status="FILLED", mode="echo", delay_ms=20)
+    await priced.client.call("POST", PATH, **ORDER, newClientOrderId="one")
+    first = await stream.until(lambda m: m.get("o", {}).get("X") == "FILLED")
+    again = await stream.until(lambda m: m.get("o", {}).get("X") == "FILLED")
+    assert again["o"] == first["o"]
+    assert [first[name] - again[name] for name in ("E", "T")] == [60_000, 60_000]
+
+
 async def test_a_human_trades_places_a_stop_cancels_and_changes_leverage(priced):
     stream = await priced.user_stream()
     client = priced.client

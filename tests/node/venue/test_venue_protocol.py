@@ -115,6 +115,8 @@ async def test_market_streams_subscribe_list_and_unsubscribe(venue, path):
     assert await ws.receive_json(timeout=5) == {"result": None, "id": 3}
     await ws.send_json({"method": "DANCE", "id": 4})
     assert (await ws.receive_json(timeout=5))["error"]["code"] == 2
+    await ws.send_json({"method": "SUBSCRIBE", "params": "xrpusdt@trade", "id": 5})
+    assert (await ws.receive_json(timeout=5))["error"]["code"] == 2
     await ws.send_str("{")
     assert (await ws.receive_json(timeout=5))["error"]["code"] == 3
     await venue.client.control("step")

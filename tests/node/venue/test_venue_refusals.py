@@ -138,6 +138,7 @@ async def test_account_and_history(priced, method, path, params, code, message):
             "Data sent for parameter 'limit' is not valid.",
         ),
         ("/fapi/v1/klines", X | {"interval": "15m", "limit": 0}, -1130, None),
+        ("/fapi/v1/klines", X | {"interval": "15m", "startTime": 2, "endTime": 1}, -1023, None),
         ("/fapi/v1/klines", X | {"interval": "1s"}, -1120, "Invalid interval."),
         ("/fapi/v1/klines", X, -1102, "Mandatory parameter 'interval' was not sent, was empty/null, or malformed."),
         ("/fapi/v1/klines", {"interval": "15m"}, -1102, None),
