@@ -61,6 +61,11 @@ class AccountView:
         if len(self._heard) > _HEARD_MOST:
             self._sort()
 
+    def note_newest(self, bars: list[Bar]) -> None:
+        """Remember `bars`, one of each instrument, as :meth:`note` does."""
+        self._heard.extend(bars)
+        self._sort()
+
     def newest(self, instrument_id: InstrumentId) -> Bar | None:
         """Return the last bar noted of an instrument, or None."""
         if self._heard:
@@ -103,6 +108,14 @@ class AccountView:
             return False
         before, self._quiet_since = self._quiet_since, account.last_event
         return self._quiet_since is before
+
+    def at_rest(self) -> bool:
+        """Return whether nothing is open or under way and the account is as it was when :meth:`quiet` was asked."""
+        cache = self._cache
+        if cache.positions_open_count() or cache.orders_open_count() or cache.orders_inflight_count():
+            return False
+        account = cache.account_for_venue(self._venue)
+        return account is not None and account.last_event is self._quiet_since and not cache.orders_emulated_count()
 
     def positions(self) -> list[Any]:
         """Return the open positions of the venue, ordered by instrument."""

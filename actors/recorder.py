@@ -41,7 +41,7 @@ from actors.ledger import Execution, RestoredLedger, TradeLedger, exit_reason
 from actors.ledger_start import catch_up
 from actors.reporting import Reporter, contained
 from strategies.equity_points import EquityPoints, equity_points, equity_record
-from strategies.market_clock import MarketClock, bar_close_ns, market_clock
+from strategies.market_clock import MarketClock, Nap, bar_close_ns, market_clock
 from strategies.messages import APPROVAL, SIGNAL, VERDICT, Approval, Side, Signal, Verdict, topic
 from strategies.order_ids import Leg, decode
 from strategies.records import (
@@ -93,6 +93,7 @@ class Recorder(Actor):
         self._view: AccountView | None = None
         self._points: EquityPoints | None = None
         self._subscriptions: list[tuple[str, Callable[[Any], None], int]] = []
+        self._hear_bar: Callable[[Any], None] = self._on_bar
         self._begin()
 
     def _begin(self) -> None:
@@ -118,16 +119,19 @@ class Recorder(Actor):
                 (topic(APPROVAL), self._contained(self._on_approval), _DECISIONS_FIRST),
                 ("events.order.*", self._contained(self._on_order_event), _ORDERS_FIRST),
                 ("argonaut.record.funding", self._contained(self._on_funding), 0),
-                ("data.bars.*", self._contained(self._on_bar), PRICE_FIRST),
             ]
+            self._hear_bar = self._contained(self._on_bar)
         for name, handler, priority in self._subscriptions:
             self.msgbus.subscribe(name, handler, priority)
+        self._market.hear(self._hear_bar, PRICE_FIRST, self)
         self._contained(self._catch_up)(None)
 
     def on_stop(self) -> None:
         """Publish the last equity point and leave the bus."""
         for name, handler, _ in self._subscriptions:
             self.msgbus.unsubscribe(name, handler)
+        if self._market is not None:
+            self._market.ignore(self._hear_bar)
         self._contained(self._close_step)(self._market.now if self._market else None)
 
     def on_reset(self) -> None:
@@ -326,6 +330,19 @@ class Recorder(Actor):
             self._point = (market.now, self.clock.timestamp_ns(), self._balance, _NOTHING, 0)
         else:
             self._value()
+
+    def may_rest(self) -> bool:
+        """Return whether the next equity points will be as the last one: the points are kept, and nothing moves."""
+        return self._points is not None and self._point is not None and self._view is not None and self._view.at_rest()
+
+    def rested(self, nap: Nap) -> None:
+        """Take the equity points of the steps slept through; the one before them was closed as the clock advanced."""
+        view, points, balance = self._view, self._points, self._balance
+        if view is None or points is None or balance is None:
+            raise RuntimeError("the recorder slept before it had seen the account")
+        view.note_newest(nap.newest)
+        points.add_still(nap.steps[:-1], float(balance))
+        self._point = (*nap.steps[-1], balance, _NOTHING, 0)
 
     def _value(self) -> None:
         view = self._view

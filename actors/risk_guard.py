@@ -30,7 +30,7 @@ from actors.reporting import Reporter, contained
 from actors.risk_state import AccountState, Exposure, Intent, RestoredRisk, RiskLimits
 from actors.rules import build_rules, first_refusal
 from actors.terms import Caps, Grids
-from strategies.market_clock import NANOS_PER_DAY, MarketClock, bar_close_ns, market_clock
+from strategies.market_clock import NANOS_PER_DAY, MarketClock, Nap, bar_close_ns, market_clock
 from strategies.messages import APPROVAL, Approval, Reason, Side, Signal, Verdict
 from strategies.order_ids import Leg, decode
 from strategies.records import TradeRecord
@@ -152,7 +152,7 @@ class RiskGuard(Gate):
             self._view = AccountView(self.cache, self.config.venue, self.config.currency)
             self._market = market_clock(self.msgbus)
             self._market.listen(self._on_clock)
-        self.msgbus.subscribe("data.bars.*", self._hear_bar, PRICE_FIRST)
+        self._market.hear(self._hear_bar, PRICE_FIRST, self)
         self.msgbus.subscribe(ORDER_EVENTS, self._hear_order, GRANTS_PRIORITY)
         self.msgbus.subscribe(TRADES, self._hear_trade)
         self.msgbus.subscribe(CONTROL_TOPIC, self._hear_control, CONTROL_FIRST)
@@ -162,7 +162,8 @@ class RiskGuard(Gate):
     def on_stop(self) -> None:
         """Leave the bus."""
         super().on_stop()
-        self.msgbus.unsubscribe("data.bars.*", self._hear_bar)
+        if self._market is not None:
+            self._market.ignore(self._hear_bar)
         self.msgbus.unsubscribe(ORDER_EVENTS, self._hear_order)
         self.msgbus.unsubscribe(TRADES, self._hear_trade)
         self.msgbus.unsubscribe(CONTROL_TOPIC, self._hear_control)
@@ -360,6 +361,20 @@ class RiskGuard(Gate):
             if order is None:
                 text = f"no order followed the approval of {grant.intent.signal_id}"
                 self._incident("warning", "approval_unused", symbol, text)
+
+    def may_rest(self) -> bool:
+        """Return whether bars tell the guard but prices and days: no approval is open, no exit is to be dated."""
+        return (
+            not (self._grants or self._exited)
+            and len(self._intervals) == len(self._ids)
+            and self._view is not None
+            and self._view.at_rest()
+        )
+
+    def rested(self, nap: Nap) -> None:
+        """Note the prices slept through; days have been closed as the clock advanced."""
+        if self._view is not None:
+            self._view.note_newest(nap.newest)
 
     def _note_interval(self, symbol: str, bar: Bar) -> None:
         if symbol not in self._intervals:

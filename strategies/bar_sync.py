@@ -91,6 +91,13 @@ class BarSync:
             rows.append(self._release(time))
         return rows
 
+    def pass_alone(self, close_ns: int) -> bool:
+        """Without context: note the bar that closed then as released; False if it or a newer one was before."""
+        if close_ns <= self._released:
+            return False
+        self._released = close_ns
+        return True
+
     def release_waiting(self) -> list[BarRow]:
         """Release what still waits, as incomplete rows (the waiting time is over)."""
         return [self._release(time) for time in sorted(self._bars)]

@@ -83,6 +83,7 @@ class SignalStrategy(Strategy):
         self._idle_until = (config.trade_from_ns, config.warmup_bars)
         context = tuple(b.instrument_id.symbol.value for b in config.context_bar_types)
         self._alone = not context
+        self._lonely = self._alone and not self._asks_history
         self._sync = BarSync(self._id.symbol.value, context)
         self._protection = Protection(self, self._id, config.code, config.protection, self._report)
         self._protection.emergency_levels = self.emergency_levels
@@ -145,6 +146,7 @@ class SignalStrategy(Strategy):
         for name, handler in self._subscriptions():
             self.msgbus.subscribe(name, handler)
         for bar_type in dict.fromkeys((*config.context_bar_types, config.bar_type)):
+            self._market.expect(bar_type)
             self.subscribe_bars(bar_type)
         self._protection.recover()
         if self._warming:
@@ -174,6 +176,9 @@ class SignalStrategy(Strategy):
 
     def on_bar(self, bar: Bar) -> None:
         """Join the bar with its context; decide on every row that completes."""
+        if self._lonely and self._market.resting:
+            self._glance(bar)
+            return
         name = self._name if self._alone else bar.bar_type.instrument_id.symbol.value
         item = (name, bar_close_ns(bar), _values(bar) if name == self._name else _close_alone(bar))
         if self._warming or self._gap_from is not None:
@@ -247,29 +252,41 @@ class SignalStrategy(Strategy):
 
     # -- decisions ----------------------------------------------------------------------------------------------------
 
+    def _glance(self, bar: Bar) -> None:
+        """Do as :meth:`on_bar` where there is no context and nothing to protect: on most bars of a backtest."""
+        close_ns = bar.ts_event
+        if close_ns % self._bar_ns:
+            close_ns = bar_close_ns(bar)
+        if self._sync.pass_alone(close_ns):
+            self._take(tuple.__new__(BarRow, (close_ns, *_values(bar), ())), decide=True)
+
     def _step(self, rows: list[BarRow], *, decide: bool) -> None:
-        trade_from_ns, warmup_bars = self._idle_until
         for row in rows:
-            self._rows_seen += 1
-            self._last = row
-            if self._protection.follows_bars:
-                self._protection.note_bar(row.close_ns, row.high, row.low, row.close, self._bar_ns)
-            wish = self.evaluate(row, self._funding.before(row.close_ns))
-            if not decide:
-                continue
-            self._after_flat = self._published = None  # a wish lives for one bar
-            self._protection.on_bar()
-            if row.close_ns <= trade_from_ns or self._rows_seen <= warmup_bars:
-                continue
-            if row.context and not row.complete:
-                self._report(
-                    "warning", "context_missing", f"no signal on {pd.Timestamp(row.close_ns)}: context missing"
-                )
-                continue
-            if wish is not None:
-                self._act(wish, row.close_ns)
+            self._take(row, decide=decide)
+
+    def _take(self, row: BarRow, *, decide: bool) -> None:
+        close_ns = row.close_ns
+        self._rows_seen += 1
+        self._last = row
+        protection = self._protection
+        if protection.follows_bars:
+            protection.note_bar(close_ns, row.high, row.low, row.close, self._bar_ns)
+        wish = self.evaluate(row, self._funding.before(close_ns))
+        if not decide:
+            return
+        self._after_flat = self._published = None  # a wish lives for one bar
+        if not self._market.resting:
+            protection.on_bar()
+        trade_from_ns, warmup_bars = self._idle_until
+        if close_ns <= trade_from_ns or self._rows_seen <= warmup_bars:
+            return
+        if row.context and not row.complete:
+            self._report("warning", "context_missing", f"no signal on {pd.Timestamp(close_ns)}: context missing")
+        elif wish is not None:
+            self._act(wish, close_ns)
 
     def _act(self, wish: Wish, close_ns: int) -> None:
+        self._market.wake()
         position = self._position()
         if position is not None and (position.side == PositionSide.LONG) != (wish.side is Side.LONG):
             self._after_flat = (wish, close_ns)

@@ -34,6 +34,16 @@ class EquityPoints:
         self._equities.append(equity)
         self._positions.append(positions)
 
+    def add_still(self, steps: list[tuple[int, int]], money: float) -> None:
+        """Keep a point of every step ``(market time, wall time)`` at which nothing was open and `money` was there."""
+        self._times.extend([time for time, _ in steps])
+        self._walls.extend([wall for _, wall in steps])
+        amounts, nothing = array("d", [money]) * len(steps), array("d", [0.0]) * len(steps)
+        self._balances.extend(amounts)
+        self._unrealized.extend(nothing)
+        self._equities.extend(amounts)
+        self._positions.extend(array("q", [0]) * len(steps))
+
     def records(self) -> list[EquityRecord]:
         """Return the points as the records that would have been published, bit for bit."""
         begin = len(self._made)

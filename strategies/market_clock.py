@@ -8,9 +8,9 @@ other listener hears the bar. See `knowledge/replay-on-live-node.md` §4 for the
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
-from nautilus_trader.model.data import Bar
+from nautilus_trader.model.data import Bar, BarType
 
 NANOS_PER_MILLI = 1_000_000
 MILLIS_PER_DAY = 86_400_000
@@ -53,6 +53,35 @@ def bar_close_ns(bar: Bar) -> int:
     return close_ns
 
 
+class Nap(NamedTuple):
+    """
+    What a component slept through: bars during which the account did not move.
+
+    Attributes
+    ----------
+    steps : list of tuple[int, int]
+        Close of every step and the time its last bar was received (UTC ns), oldest first.
+    newest : list of Bar
+        The newest bar of every instrument.
+
+    """
+
+    steps: list[tuple[int, int]]
+    newest: list[Bar]
+
+
+class Sleeper(Protocol):
+    """A component that need not hear every bar while nothing is open and no order is under way."""
+
+    def may_rest(self) -> bool:
+        """Return whether bars alone, whatever they say, would now leave this component as it is but for the time."""
+        ...
+
+    def rested(self, nap: Nap) -> None:
+        """Become what the bars of `nap`, heard one by one, would have made of this component."""
+        ...
+
+
 class MarketClock:
     """
     Time as told by finished bars. Unset until the first bar; never runs backwards.
@@ -61,18 +90,47 @@ class MarketClock:
     ----------
     now : int or None
         Close of the newest bar seen, UTC nanoseconds; None before the first bar (guards must then refuse entries).
+    resting : bool
+        The account lies still and bars are only kept (``node.simulation.resting_clock``); never in live trading.
 
     """
+
+    resting = False
 
     def __init__(self) -> None:
         self.now: int | None = None
         self._listeners: list[Callable[[int | None, int], None]] = []
+        self._hearers: list[tuple[int, Callable[[Bar], None], Sleeper | None]] = []
+        self._expected: dict[BarType, int] = {}
 
     def on_bar(self, bar: Bar) -> None:
-        """Advance to the close of `bar` and tell the listeners ``(previous, now)`` if that moved the clock."""
+        """Advance to the close of `bar`, tell the listeners ``(previous, now)`` if it moved, then the hearers."""
         to = bar_close_ns(bar)
         if self.now is None or to > self.now:
             self.advance(to)
+        for _, hearer, _ in self._hearers:
+            hearer(bar)
+
+    def hear(self, hearer: Callable[[Bar], None], order: int, sleeper: Sleeper | None = None) -> None:
+        """
+        Call ``hearer(bar)`` for every bar after the listeners, before other subscribers of the bus; high `order` first.
+
+        With a `sleeper` bars may be kept back from the hearer while the account rests, in a backtest.
+        """
+        self._hearers.append((order, hearer, sleeper))
+        self._hearers.sort(key=lambda entry: -entry[0])
+
+    def ignore(self, hearer: Callable[[Bar], None]) -> None:
+        """Take back :meth:`hear`; whoever slept wakes up first."""
+        self.wake()
+        self._hearers = [entry for entry in self._hearers if entry[1] != hearer]
+
+    def expect(self, bar_type: BarType) -> None:
+        """Say that bars of this type will be decided upon."""
+        self._expected[bar_type] = int(bar_type.spec.timedelta.value)
+
+    def wake(self) -> None:
+        """Say that the account is about to move: whoever slept hears what was kept back."""
 
     def advance(self, to: int) -> None:
         """Advance to `to` (UTC ns); earlier times are ignored."""
@@ -84,7 +142,11 @@ class MarketClock:
             listener(before, to)
 
     def listen(self, listener: Callable[[int | None, int], None]) -> None:
-        """Call ``listener(previous, now)`` at every advance, before the bar reaches any other component."""
+        """
+        Call ``listener(previous, now)`` at every advance, before the bar reaches any other component.
+
+        While the account rests in a backtest, one advance may cover many steps.
+        """
         self._listeners.append(listener)
 
     @property
@@ -93,12 +155,16 @@ class MarketClock:
         return None if self.now is None else self.now // NANOS_PER_DAY
 
 
+def install(msgbus: Any, clock: MarketClock) -> None:
+    """Make `clock` the one of this message bus, before anybody asked for it."""
+    msgbus.register(_ENDPOINT, lambda box: box.append(clock))
+    msgbus.subscribe(_BARS, clock.on_bar, _FIRST)
+
+
 def market_clock(msgbus: Any) -> MarketClock:
     """Return the one clock of this message bus, creating and subscribing it on first use."""
     if _ENDPOINT not in msgbus.endpoints():
-        clock = MarketClock()
-        msgbus.register(_ENDPOINT, lambda box: box.append(clock))
-        msgbus.subscribe(_BARS, clock.on_bar, _FIRST)
+        install(msgbus, MarketClock())
     box: list[MarketClock] = []
     msgbus.send(_ENDPOINT, box)
     return box[0]

@@ -48,6 +48,8 @@ class SlippageFillModel(FillModel):
     ----------
     heard : list of Bar
         To be given every bar before the exchange walks through it; emptied by :meth:`sort`.
+    instruments : int
+        How many instruments the bars may be of; 0: not known.
 
     """
 
@@ -57,11 +59,18 @@ class SlippageFillModel(FillModel):
         self._trigger_bps = Decimal(config.trigger_bps)
         self._opens: dict[InstrumentId, Price] = {}
         self.heard: list[Bar] = []
+        self.instruments = 0
 
     def sort(self) -> None:
-        """Note the opens by instrument: put off, as few bars are ever asked for theirs."""
-        for bar in self.heard:
-            self._opens[bar.bar_type.instrument_id] = bar.open
+        """Note the newest opens by instrument: put off, as few bars are ever asked for theirs."""
+        fresh: dict[InstrumentId, Price] = {}
+        for bar in reversed(self.heard):
+            instrument_id = bar.bar_type.instrument_id
+            if instrument_id not in fresh:
+                fresh[instrument_id] = bar.open
+                if len(fresh) == self.instruments:
+                    break
+        self._opens |= fresh
         self.heard.clear()
 
     def get_orderbook_for_fill_simulation(

@@ -20,13 +20,13 @@ from nautilus_trader.model.enums import PositionSide
 from nautilus_trader.model.objects import Money, Price
 
 from node.simulation.fills import SlippageFillModel
+from node.simulation.resting_clock import resting_clock
 from strategies.base import CONTROL_TOPIC
-from strategies.market_clock import bar_close_ns, market_clock
+from strategies.market_clock import Nap, bar_close_ns
 from strategies.records import FundingRecord, IncidentRecord
 from strategies.yaml_config import FrozenConfig
 
-_BARS = "data.bars.*"
-_PRIORITY = 900  # after the market clock, before every strategy and actor
+_ORDER = 900  # among those that hear a bar: before the account is valued
 _UNIT = Decimal("1e-8")
 _NEVER = 2**63
 _HEARD_MOST = 64
@@ -176,6 +176,15 @@ class Liquidation:
         # that costs beyond the account the insurance fund carries, and it does so before the equity point is taken.
         self._adjust(max(worst - notional * self._fee, 0.0) + self._cost_of_closing() - at_close)
 
+    def may_rest(self) -> bool:
+        """Return whether the account is the one already looked at."""
+        return self._cache.account_for_venue(self._venue.exchange.id).last_event is self._checked
+
+    def rested(self, newest: list[Bar]) -> None:
+        """Note the closes slept through."""
+        self._heard.extend(newest)
+        self._sort()
+
     def reset(self) -> None:
         """Forget the last run."""
         self._closes.clear()
@@ -266,18 +275,20 @@ class VenueModule(SimulationModule):
         super().register_venue(exchange)
         model = exchange.fill_model
         self._model = model if isinstance(model, SlippageFillModel) else None
-        self.clock_of_market = market_clock(self.msgbus)
+        self.clock_of_market = resting_clock(self.msgbus)
         if self._liquidation is not None:
             self._liquidation.begin()
         if self._funding is not None or self._liquidation is not None:
-            self.msgbus.subscribe(_BARS, self.on_finished_bar, _PRIORITY)
+            self.clock_of_market.hear(self.on_finished_bar, _ORDER, self)
 
     def pre_process(self, data: Any) -> None:
         """Pass a bar on that the exchange is about to walk through."""
         model = self._model
         if model is not None and isinstance(data, Bar):
-            model.heard.append(data)
-            if len(model.heard) > _HEARD_MOST:
+            heard = model.heard
+            heard.append(data)
+            if len(heard) > _HEARD_MOST:
+                model.instruments = len(self.exchange.instruments)
                 model.sort()
 
     def on_finished_bar(self, bar: Bar) -> None:
@@ -286,6 +297,21 @@ class VenueModule(SimulationModule):
             self._funding.on_finished_bar(bar)
         if self._liquidation is not None:
             self._liquidation.on_finished_bar(bar)
+
+    def may_rest(self) -> bool:
+        """Return whether bars change nothing here but the last closes and which settlements are behind."""
+        cache = self.exchange.cache
+        if cache.positions_open_count() or cache.orders_open_count() or cache.orders_inflight_count():
+            return False
+        return self._liquidation is None or self._liquidation.may_rest()
+
+    def rested(self, nap: Nap) -> None:
+        """Pass the settlements slept through, which charged nobody, and note the closes."""
+        if self._funding is not None:
+            for bar in nap.newest:
+                self._funding.on_finished_bar(bar)
+        if self._liquidation is not None:
+            self._liquidation.rested(nap.newest)
 
     def process(self, ts_now: int) -> None:
         """Nothing to do on the exchange's own clock."""
