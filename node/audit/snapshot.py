@@ -5,6 +5,7 @@ Errors: **propagate** (``VenueRequestError``): half a picture would look like a 
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -97,6 +98,7 @@ class JournalBooks:
         self._net: dict[str, Decimal] = {}
         self._known: dict[str, set[str]] = {}
         self._before: dict[str, Decimal] = {}
+        self._noted_ns: dict[str, int] = {}
 
     @property
     def since_ms(self) -> int | None:
@@ -105,9 +107,14 @@ class JournalBooks:
         return fills[0].wall_time // _MILLI_NS if fills else None
 
     def note_earlier_position(self, symbol: str, size: Decimal) -> None:
-        """Take `size` as held before the journal began, if it has no fill of `symbol`; of others it must know all."""
+        """
+        Take `size`, held now, as held before the journal began, if it has no fill of `symbol` made by now.
+
+        Of a symbol with fills it must know all. A fill may be made already and not be written yet: that it was made by now shows when it comes.
+        """
         if not self._journal.fills(symbol=symbol, limit=1):
             self._before[symbol] = size
+            self._noted_ns[symbol] = time.time_ns()
 
     def state(self) -> JournalState:
         """Return what the journal says now."""
@@ -123,6 +130,9 @@ class JournalBooks:
         fills = self._journal.fills(symbol=symbol, limit=_RECENT_FILLS)
         if len(fills) == _RECENT_FILLS and not any(f.id in known for f in fills):
             fills = self._journal.fills(symbol=symbol)
+        noted_ns = self._noted_ns.pop(symbol, None) if fills else None
+        if noted_ns is not None and min(f.wall_time for f in fills) <= noted_ns:
+            self._before[symbol] = Decimal(0)  # what was held is what this fill opened
         net = self._net.get(symbol, Decimal(0))
         for fill in fills:
             if fill.id not in known:

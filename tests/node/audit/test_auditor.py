@@ -79,10 +79,10 @@ class Bench:
         if record:
             await self.record()
 
-    async def record(self) -> None:
-        """Put the newest trade into the journal."""
+    async def record(self, made_ns: int | None = None) -> None:
+        """Put the newest trade into the journal, as recorded now or at `made_ns`."""
         trade = (await self.client.call("GET", "/fapi/v1/userTrades", symbol=XRP))[-1]
-        now = time.time_ns()
+        now = made_ns or time.time_ns()
         self.journal.record(
             FillRecord(
                 id=f"{XRP}/{trade['id']}",
@@ -210,6 +210,25 @@ async def test_a_first_fill_that_reaches_the_journal_after_the_first_look_counts
     assert await bench.looks(1) == [["position_mismatch", "journal_gap"]]
     bench.node.net = Decimal(10)
     await bench.record()
+    assert await bench.looks(2) == [[], []]
+
+
+@pytest.mark.parametrize("looks_between", [0, 1])
+async def test_a_first_fill_made_before_the_auditor_began_and_written_after_counts_once(bench, looks_between):
+    await bench.trade("BUY", "10", record=False)
+    await bench.leg(Leg.STOP, "10")
+    made = time.time_ns()
+    bench.auditor.begin()
+    assert await bench.looks(looks_between) == [[]] * looks_between
+    await bench.record(made)
+    assert await bench.looks(2) == [[], []]
+
+
+async def test_a_position_older_than_the_journal_and_a_fill_after_it_add_up(bench):
+    await bench.trade("BUY", "10", record=False)
+    await bench.leg(Leg.STOP, "15")
+    bench.auditor.begin()
+    await bench.trade("BUY", "5")
     assert await bench.looks(2) == [[], []]
 
 
