@@ -110,7 +110,8 @@ class JournalBooks:
         """
         Take `size`, held now, as held before the journal began, if it has no fill of `symbol` made by now.
 
-        Of a symbol with fills it must know all. A fill may be made already and not be written yet: that it was made by now shows when it comes.
+        Of a symbol with fills it must know all. A fill may be made already and not be written yet: when it comes, its
+        time tells.
         """
         if not self._journal.fills(symbol=symbol, limit=1):
             self._before[symbol] = size
