@@ -1,6 +1,8 @@
 """The moves scenarios are made of."""
 
+import os
 import resource
+import signal
 import time
 from decimal import Decimal
 from typing import Any
@@ -219,6 +221,31 @@ def _entries(books: Books) -> set[str]:
     """Client ids of the entries the venue has seen, executed or refused."""
     names = {o["client_order_id"] for o in books["orders"]} | {r["client_id"] or "" for r in books["rejects"]}
     return {name for name in names if (tag := decode(name)) is not None and tag.leg is Leg.ENTRY}
+
+
+def node_stalled(secs: float, *acts: Act) -> Act:
+    """Let the node's process stand still (SIGSTOP) while something is done, and `secs` longer."""
+
+    def act(run: Run) -> None:
+        run.hold()
+        assert run.node is not None
+        os.kill(run.node.pid, signal.SIGSTOP)
+        try:
+            for inner in acts:
+                inner(run)
+            time.sleep(secs)
+        finally:
+            os.kill(run.node.pid, signal.SIGCONT)
+
+    return act
+
+
+def told_to_flatten(run: Run) -> None:
+    """Tell the node to pause and close everything, by SIGUSR2; wait until it has."""
+    run.hold()
+    assert run.node is not None
+    os.kill(run.node.pid, signal.SIGUSR2)
+    run.until(lambda b: not net(b), what="the venue to be flat", secs=30)
 
 
 def piped_log(run: Run) -> None:
