@@ -6,7 +6,7 @@ that fill. Message-bus priorities:
 
     signals, verdicts, approvals   here 30 · gates 20 and 0
     order events                   engine 10 · here 8 · risk guard 6 · strategies 0
-    bars                           market clock 1000 (closes the step; calls funding, here and the risk guard) · strategies 0
+    bars                           market clock 1000: closes the step, then calls funding, here, guard · strategies 0
 
 Times of fills are the *symbol's* market time, the close of its last finished bar: a stop inside the bar that opens at t
 has time t, an order sent on the close at t has time t too. This does not depend on which symbol's bar came first
