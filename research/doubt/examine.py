@@ -14,7 +14,7 @@ from research.doubt.bootstrap import examine_intervals, examine_paired, profit_f
 from research.doubt.luck import examine_costs, examine_months, examine_order
 from research.doubt.on_bars import examine_on_bars, node_config
 from research.doubt.overfit import examine_overfit, examine_superiority
-from research.doubt.result import Ranked, Run
+from research.doubt.result import Ranked, Run, read_plan, result_file
 from research.doubt.sharpe import examine_sharpe
 from research.doubt.verdict import Doubt, Reason, falls, stands, unknown
 from strategies.errors import ArgonautError
@@ -86,6 +86,30 @@ def examine_gates(runs: dict[str, Run], options: Options) -> list[Doubt]:
             continue
         doubts.append(examine_paired(run.returns, off.returns, seed=options.seed, reps=options.reps, name=title))
     return doubts
+
+
+def examine_fold_models(path: Path, catalog: Path | None) -> list[Doubt]:
+    """
+    Return the doubts on the models a walk-forward trained, each examined anew; none of another result.
+
+    Raises
+    ------
+    DataError
+        Propagate: no result there.
+
+    """
+    file = result_file(path)
+    plain = msgspec.json.decode(file.read_bytes())
+    variants = plain.get("variants", []) if isinstance(plain, dict) else []
+    if all(v["gate"] == "off" for v in variants):
+        return []
+    from research.walkforward.models import examine_models  # noqa: PLC0415 - a study imports most of this project
+
+    planned = read_plan(file.parent)
+    if planned is None:
+        why = f"{file}: the study's plan (config.json of this version) is not beside it"
+        return [unknown("fold models", Reason.UNAVAILABLE, why)]
+    return examine_models(file.parent, planned, variants, catalog)
 
 
 def examine_ranked(ranking: list[Ranked], options: Options) -> list[Doubt]:

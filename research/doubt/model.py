@@ -1,6 +1,7 @@
 """Whether a model folder holds the model that was trained, and one that says anything at all."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -47,8 +48,8 @@ def examine_model(folder: Path, rows: Float32s | None = None, *, schema: str = F
     seal = "model seals"
     doubts = []
     try:
-        loaded = load_model(folder, schema=schema)
-        doubts.append(stands(seal, f"{folder}: {loaded.fingerprint[:12]} verifies"))
+        load_model(folder, schema=schema)
+        doubts.append(stands(seal, "every file has its recorded hash, and the self-test passes"))
     except ModelFolderError as e:
         doubts.append(falls(seal, Reason.DOES_NOT_VERIFY, str(e), fault=e.fault.value))
     except ModelError as e:
@@ -73,12 +74,19 @@ def examine_training_period(manifest: Manifest, start_ns: int, name: str = "mode
     return stands(name, f"trained until {manifest.trained_until}, before the run begins")
 
 
-def examine_learned(folder: Path, config: TrainConfig, catalog: Path) -> Doubt:
+def examine_learned(folder: Path, config: TrainConfig, catalog: Path, *, own: bool = False) -> Doubt:
     """
     Return the doubt that the model is what training gives: files, features, threshold, calibration.
 
     Whoever alters a threshold, a calibration or the order of features, and seals the folder anew, leaves nothing in it
     that contradicts them; training again does. Unknown where configuration or data are others than the model's.
+
+    Parameters
+    ----------
+    folder, config, catalog : Path, TrainConfig, Path
+        The model, and what it may have been trained with.
+    own : bool
+        It must have been trained with that configuration: another one is a finding.
 
     Raises
     ------
@@ -94,8 +102,9 @@ def examine_learned(folder: Path, config: TrainConfig, catalog: Path) -> Doubt:
         manifest = read_manifest(folder)
     except (OSError, ValueError) as e:
         return unknown(name, Reason.UNAVAILABLE, f"{folder}: cannot be read: {e}")
-    if manifest.training != msgspec.to_builtins(config):
-        return unknown(name, Reason.UNAVAILABLE, "the model was trained with another configuration than the one given")
+    if changed := _changed(manifest.training, msgspec.to_builtins(config), placeless=own):
+        text = f"the model was trained with another configuration than the one given: {changed}"
+        return (falls if own else unknown)(name, Reason.NOT_REPRODUCED if own else Reason.UNAVAILABLE, text)
     again = train(config, catalog, {}).manifest
     if again.data["sha256"] != manifest.data["sha256"]:
         text = f"trained on {manifest.data['sha256'][:12]}, the catalog holds {again.data['sha256'][:12]}"
@@ -107,6 +116,13 @@ def examine_learned(folder: Path, config: TrainConfig, catalog: Path) -> Doubt:
     if any(again.libraries.get(n) != v for n, v in manifest.libraries.items()):
         return unknown(name, Reason.UNAVAILABLE, found.detail, differs=differs)
     return falls(name, Reason.NOT_REPRODUCED, found.detail, differs=differs)
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any], *, placeless: bool) -> str:
+    """Return the first settings that differ; a study's folder is renamed, so where its files lie may say nothing."""
+    skipped = {"strategy", "node"} if placeless else set()
+    keys = [k for k in now if k not in skipped and before.get(k) != now[k]]
+    return ", ".join(f"{k} {before.get(k)!r} instead of {now[k]!r}" for k in keys[:3])
 
 
 def _behaviour(graph: bytes, text: str, manifest: Manifest, rows: Float32s | None) -> list[Doubt]:

@@ -48,9 +48,11 @@ class Origin(NamedTuple):
     end: int
 
 
-def examine_recomputed(data: Dataset, origin: Origin, name: str = "features computed again") -> list[Doubt]:
+def examine_recomputed(
+    data: Dataset, origin: Origin, name: str = "features computed again", *, ahead: bool = True
+) -> list[Doubt]:
     """
-    Return whether every row is what the kernel gives at its bar, and per symbol whether that knows later bars.
+    Return whether every row is what the kernel gives at its bar, and (`ahead`) whether that knows later bars.
 
     Raises
     ------
@@ -62,7 +64,7 @@ def examine_recomputed(data: Dataset, origin: Origin, name: str = "features comp
         return [unknown(name, Reason.TOO_FEW, "no row")]
     step = interval_ns(origin.interval)
     wrong: dict[str, tuple[int, str]] = {}
-    ahead = []
+    later = []
     for position, symbol in enumerate(origin.symbols):
         series = raw_series(origin.catalog, symbol, origin.interval, CONTEXT, origin.start, origin.end)
         params = origin.vote.over(origin.params.for_symbol(symbol))
@@ -74,18 +76,17 @@ def examine_recomputed(data: Dataset, origin: Origin, name: str = "features comp
         for column, (count, text) in _differences(data, mine, features(series), series["bars"].known - step).items():
             before = wrong.get(column, (0, ""))
             wrong[column] = (before[0] + count, before[1] or f"{symbol}: {text}")
-        named = f"look-ahead of training features {symbol}"
-        ahead.append(
-            examine_function(features, series, primary="bars", names=list(MODEL_FEATURES), cuts=_CUTS, name=named)
-        )
+        if ahead:
+            named, names = f"look-ahead of training features {symbol}", list(MODEL_FEATURES)
+            later.append(examine_function(features, series, primary="bars", names=names, cuts=_CUTS, name=named))
     if not wrong:
         text = f"{len(data)} rows of {len(MODEL_FEATURES)} features are the kernel's, bit for bit"
-        return [stands(name, text), *ahead]
+        return [stands(name, text), *later]
     listed = ", ".join(f"{c} ({count} of {len(data)} rows; {text})" for c, (count, text) in list(wrong.items())[:8])
     detail = f"not what the bars until then give: {listed}"
     figures = {c: count for c, (count, _) in wrong.items()}
     shifted = any("later" in text for _, text in wrong.values())
-    return [falls(name, Reason.LOOK_AHEAD if shifted else Reason.NOT_RECOMPUTED, detail, columns=figures), *ahead]
+    return [falls(name, Reason.LOOK_AHEAD if shifted else Reason.NOT_RECOMPUTED, detail, columns=figures), *later]
 
 
 def _differences(

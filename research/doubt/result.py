@@ -184,7 +184,7 @@ def read_variants(path: Path, trials: Path | None = None) -> dict[str, Run]:
     found = {}
     try:
         choices = {a: _choice(of) for a, of in plain.get("tried", {}).items()}
-        planned = _plan(file.parent)
+        planned = read_plan(file.parent)
         for v in plain["variants"]:
             days, values = daily_equity([time_ns(t) for t, _, _ in v["equity"]], [float(e) for _, e, _ in v["equity"]])
             balance = float(v["start_balance"])
@@ -225,7 +225,8 @@ class _Ran(NamedTuple):
     covers: tuple[list[str], int | None, int] | None = None
 
 
-def _plan(folder: Path) -> "Plan | None":
+def read_plan(folder: Path) -> "Plan | None":
+    """Return the plan of a walk-forward from its folder; None where there is none, or one of another version."""
     file = folder / "config.json"
     if not file.is_file():
         return None

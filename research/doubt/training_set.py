@@ -58,7 +58,9 @@ def origin_of(config: TrainConfig, params: ParamsFile, catalog: Path, windows: W
     return Origin(catalog, config.interval, config.symbols, params, config.dataset, start, end)
 
 
-def examine_sets(data: Dataset, sets: Sets, origin: Origin, features: Sequence[str] | None = None) -> list[Doubt]:
+def examine_sets(
+    data: Dataset, sets: Sets, origin: Origin, features: Sequence[str] | None = None, *, ahead: bool = True
+) -> list[Doubt]:
     """
     Return the doubts on rows learned from, chosen on and judged on.
 
@@ -68,6 +70,8 @@ def examine_sets(data: Dataset, sets: Sets, origin: Origin, features: Sequence[s
         Rows, which of them belong to which part (`report`: judged on), and what they were made from.
     features : sequence of str, optional
         Columns a model was given; by default those that vary in training.
+    ahead : bool
+        Whether to look for later bars in the kernel itself, the slow part.
 
     """
     if not len(sets.train):
@@ -93,7 +97,7 @@ def examine_sets(data: Dataset, sets: Sets, origin: Origin, features: Sequence[s
         examine_encoding(rows, data.label, data.symbol, learned, names),
         _told(data, every, used, "features against label"),
         _told(data, sets.report, used, "features against label, test alone"),
-        *examine_recomputed(data, origin),
+        *examine_recomputed(data, origin, ahead=ahead),
     ]
 
 

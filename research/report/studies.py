@@ -50,7 +50,7 @@ def study_page(study: Study, windows: list[Window]) -> Page:
             for what in ("appeared", "vanished", "other_exit")
             for trade in getattr(s, what)
         ],
-        sections=[*_choices(study), _tested(study)],
+        sections=[*_choices(study), *_models(study), _tested(study)],
         effort=(effort.trials, effort.daily_variance) if effort.trials > 0 else None,
         seed=config.seed,
     )
@@ -70,6 +70,13 @@ def _choices(study: Study) -> list[Section]:
         study.plan.config.selection.metric,
         "on the training windows only",
     )
+
+
+def _models(study: Study) -> list[Section]:
+    if not study.models:
+        return []
+    note = "The model of every fold by itself; a verdict is on all of them and names the folds that fall."
+    return [Section("Doubt on the models of the folds", note, verdict_rows(study.models))]
 
 
 def _tested(study: Study) -> Section:

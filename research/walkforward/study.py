@@ -16,6 +16,8 @@ from catalog.reader import data_hash
 from catalog.sample import describe
 from node.config import NodeConfig, format_time, load_config
 from node.report import write_file
+from research.doubt.report import plain_doubts
+from research.doubt.verdict import Doubt
 from research.walkforward.combinatorial import Paths
 from research.walkforward.config import WalkForwardConfig, account_name
 from research.walkforward.folds import Coverage, Fold, covered, plan, share_tested
@@ -88,6 +90,7 @@ class Study(FrozenConfig, frozen=True):
     prepared: dict[str, list[Prepared]]
     paths: dict[str, list[Paths]] = msgspec.field(default_factory=dict)
     tried: dict[str, list[SymbolTrials]] = msgspec.field(default_factory=dict)
+    models: dict[str, list[Doubt]] = msgspec.field(default_factory=dict)
 
 
 def make_plan(config: WalkForwardConfig, catalog: Path) -> Plan:
@@ -185,6 +188,7 @@ def run(
             ("choose and train", _prepare(planned, folder)),
             ("examine what was tried", _tried(planned, folder)),
             ("test", _walks(planned, folder)),
+            ("examine models", _models(planned, folder)),
             ("cross-validate", _combinatorial(planned, folder)),
         )
         for stage, tasks in stages:
@@ -268,7 +272,23 @@ def collect(planned: Plan, folder: Path) -> Study:
         for t in _tried(planned, folder)
         for f in files_of(t)
     }
-    return Study(folder=str(folder), plan=planned, variants=variants, prepared=prepared, paths=paths, tried=tried)
+    models = {}
+    if planned.config.gates != ["off"]:
+        from research.walkforward.models import pooled  # noqa: PLC0415 - slow imports, and it imports this
+
+        for a in planned.accounts:
+            files = {f.index: prepared_folder(folder, a.symbols, f) / "doubts.json" for f in a.folds}
+            found = {n: msgspec.json.decode(f.read_bytes(), type=list[Doubt]) for n, f in files.items()}
+            models[account_name(a.symbols)] = pooled(found)
+    return Study(
+        folder=str(folder),
+        plan=planned,
+        variants=variants,
+        prepared=prepared,
+        paths=paths,
+        tried=tried,
+        models=models,
+    )
 
 
 def result_json(study: Study) -> bytes:
@@ -286,6 +306,7 @@ def result_json(study: Study) -> bytes:
         },
         "paths": msgspec.to_builtins(study.paths),
         "tried": msgspec.to_builtins(study.tried),
+        "models": {account: plain_doubts(found) for account, found in study.models.items()},
         "prepared": msgspec.to_builtins(study.prepared),
         "variants": [plain(v) for v in study.variants],
     }
@@ -311,6 +332,13 @@ def _tried(planned: Plan, folder: Path) -> list[Task]:
     if planned.config.selection.method == "fixed":
         return []
     return [_task(planned, folder, "tried", a.symbols, "", a.folds) for a in planned.accounts]
+
+
+def _models(planned: Plan, folder: Path) -> list[Task]:
+    """Return one task per fold, where models were trained."""
+    if planned.config.gates == ["off"]:
+        return []
+    return [_task(planned, folder, "models", a.symbols, "", [f]) for a in planned.accounts for f in a.folds]
 
 
 def _combinatorial(planned: Plan, folder: Path) -> list[Task]:

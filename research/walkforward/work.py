@@ -24,9 +24,10 @@ class Task(FrozenConfig, frozen=True):
 
     Attributes
     ----------
-    kind : {"prepare", "walk", "tried", "paths"}
+    kind : {"prepare", "walk", "tried", "models", "paths"}
         Choose and train for one fold; run all test windows of a variant one after the other; examine all that an
-        account tried in its training windows; cross-validate its choice of parameters, or the gate's model.
+        account tried in its training windows, or the model of one fold; cross-validate its choice of parameters, or
+        the gate's model.
     symbols, gate : list of str, str
         The account, and the mode it is walked with.
     folds : list of Fold
@@ -78,6 +79,8 @@ def files_of(task: Task) -> list[Path]:
         return [prepared_folder(folder, task.symbols, f) / "prepared.json" for f in task.folds]
     if task.kind == "tried":
         return [folder / account_name(task.symbols) / "tried.json"]
+    if task.kind == "models":
+        return [prepared_folder(folder, task.symbols, f) / "doubts.json" for f in task.folds]
     if task.kind == "paths":
         return [folder / f"combinatorial-{account_name(task.symbols) or 'gate'}.json"]
     return [result_file(folder, task.symbols, task.gate, f) for f in task.folds]
@@ -89,6 +92,8 @@ def run_task(task: Task) -> str:
         prepare(task)
     elif task.kind == "tried":
         examine(task)
+    elif task.kind == "models":
+        examine_model_of(task)
     elif task.kind == "paths":
         cross_validate(task)
     else:
@@ -117,7 +122,12 @@ def prepare(task: Task) -> None:
     model = None
     if any(g != "off" for g in task.config.gates):
         model = train_fold(
-            _settings(task), fold, Path(task.node.catalog), task.node.interval, params=params, out=home / "model"
+            gate_settings(task.config, task.node, task.symbols),
+            fold,
+            Path(task.node.catalog),
+            task.node.interval,
+            params=params,
+            out=home / "model",
         )
     done = Prepared(fold=fold, choices=choices, model=model)
     write_file(home / "prepared.json", msgspec.json.format(msgspec.json.encode(done), indent=1))
@@ -151,6 +161,23 @@ def examine(task: Task) -> None:
     write_file(file, msgspec.json.encode(found))
 
 
+def examine_model_of(task: Task) -> None:
+    """Store the doubts on the model of one fold, with what it said in the fold's test window."""
+    from research.walkforward.models import Scored, examine_fold, scored_in  # noqa: PLC0415 - slow imports
+
+    (fold,), (file,) = task.folds, files_of(task)
+    if file.is_file():
+        return
+    said: list[Scored] = []
+    for gate in task.config.gates:
+        walked = result_file(Path(task.folder), task.symbols, gate, fold)
+        if gate != "off" and walked.is_file():
+            result = msgspec.json.decode(walked.read_bytes(), type=FoldResult)
+            said += scored_in(fold, ((j.symbol, j.time, j.score, j.threshold) for j in result.judged))
+    found = examine_fold(task, said, Path(task.node.catalog))
+    write_file(file, msgspec.json.encode(found))
+
+
 def cross_validate(task: Task) -> None:
     """Write the paths of an account's parameters, or of the gate's model."""
     from research.walkforward.combinatorial import model_paths, sweep_paths  # noqa: PLC0415 - only where it is asked for
@@ -161,22 +188,28 @@ def cross_validate(task: Task) -> None:
     if task.symbols:
         found = [sweep_paths(task.node, task.symbols[0], task.history, config.selection, config.combinatorial)]
     else:
-        found = model_paths(task.node, Path(task.node.catalog), task.history, _settings(task), config.combinatorial)
+        found = model_paths(
+            task.node,
+            Path(task.node.catalog),
+            task.history,
+            gate_settings(task.config, task.node, task.symbols),
+            config.combinatorial,
+        )
     write_file(file, msgspec.json.encode(found))
 
 
-def _settings(task: Task) -> GateTraining:
+def gate_settings(config: WalkForwardConfig, node: NodeConfig, symbols: list[str]) -> GateTraining:
     """
     Return the gate's settings with the costs the test windows pay in its labels, which judge signals in any case.
 
     An account's own symbols are always among those learned from. A trailing stop, which no label follows, is refused
     where a gate is trained (ConfigError, fatal); without a gate the configured costs stand.
     """
-    gate = task.config.gate
+    gate = config.gate
     label = gate.label
-    if any(g != "off" for g in task.config.gates):
-        label = label_of(task.node, (task.symbols or gate.symbols)[0], label)
-    missing = [s for s in task.symbols if s not in gate.symbols]
+    if any(g != "off" for g in config.gates):
+        label = label_of(node, (symbols or gate.symbols)[0], label)
+    missing = [s for s in symbols if s not in gate.symbols]
     return msgspec.structs.replace(gate, symbols=[*gate.symbols, *missing], label=label)
 
 
@@ -203,7 +236,11 @@ def walk(task: Task) -> None:
                 task.node, task.symbols, (fold.test_start, fold.test_end), balance, home / "params.yaml"
             )
             gate = msgspec.structs.replace(config.gate, mode=task.gate, model_dir=str(home / "model"))
-            result = run_fold(msgspec.structs.replace(config, gate=gate), fold, _settings(task).label)
+            result = run_fold(
+                msgspec.structs.replace(config, gate=gate),
+                fold,
+                gate_settings(task.config, task.node, task.symbols).label,
+            )
             write_file(file, msgspec.json.encode(result))
         if task.config.capital == "compound":
             balance = result.end_balance
