@@ -34,7 +34,6 @@ others                 see :mod:`node.venue.interventions`: half_open, trickle, 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
@@ -42,6 +41,7 @@ from aiohttp import web
 
 from node.venue import rest_orders, rest_settings
 from node.venue.audit import books_report, open_report, session_report
+from node.venue.bodies import Body, number, whole
 from node.venue.errors import ApiError
 from node.venue.faults import EventFault, ResponseFault, drop
 from node.venue.interventions import ACTIONS as INTERVENTIONS
@@ -52,10 +52,10 @@ from node.venue.venue import Venue
 from strategies.errors import ConfigError
 from strategies.yaml_config import convert
 
-type Body = dict[str, Any]
 type Action = Callable[[Venue, Body], Awaitable[None] | None]
 
 _encode = msgspec.json.encode
+_MOST_SKEW_MS = 10**12
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
@@ -80,8 +80,10 @@ def add_routes(app: web.Application, venue: Venue) -> None:
 
     async def log(request: web.Request) -> web.Response:
         _check_loopback(request)
-        after = int(request.query.get("after", "0"))
-        return _json([entry for entry in venue.log if entry["number"] > after])
+        after = request.query.get("after", "0")
+        if not after.isdecimal():
+            return _json({"error": f"after: {after!r} is not a number"}, 400)
+        return _json([entry for entry in venue.log if entry["number"] > int(after)])
 
     async def control(request: web.Request) -> web.Response:
         _check_loopback(request)
@@ -89,7 +91,9 @@ def add_routes(app: web.Application, venue: Venue) -> None:
             body = msgspec.json.decode(await request.read(), type=dict[str, Any])
             await run_action(venue, body)
             venue.keep()
-        except (ControlError, ConfigError, ApiError, msgspec.DecodeError, ValueError, KeyError) as e:
+        except KeyError as e:
+            return _json({"error": f"{e.args[0]} is missing"}, 400)
+        except (ControlError, ConfigError, ApiError, msgspec.DecodeError, ValueError) as e:
             return _json({"error": str(e)}, 400)
         return _json(session_report(venue))
 
@@ -129,10 +133,7 @@ async def run_action(venue: Venue, body: Body) -> None:
 
 
 def _speed(venue: Venue, body: Body) -> None:
-    speed = float(body["speed"])
-    if speed < 0:
-        raise ControlError("speed must not be negative")
-    venue.replay.set_speed(speed)
+    venue.replay.set_speed(float(number(body, "speed", least=0)))
 
 
 def _fault(venue: Venue, body: Body) -> None:
@@ -168,11 +169,12 @@ def _accept(venue: Venue, _body: Body) -> None:
 
 
 def _freeze(venue: Venue, body: Body) -> None:
+    secs = float(number(body, "secs", least=0)) if "secs" in body else None
     venue.faults.running.clear()
     for connection in (*venue.users.connections, *venue.markets.connections, *venue.apis.connections):
         connection.frozen.clear()
-    if "secs" in body:
-        asyncio.get_running_loop().call_later(float(body["secs"]), _thaw, venue, body)
+    if secs is not None:
+        asyncio.get_running_loop().call_later(secs, _thaw, venue, body)
 
 
 def _thaw(venue: Venue, _body: Body) -> None:
@@ -183,13 +185,14 @@ def _thaw(venue: Venue, _body: Body) -> None:
 
 
 def _skew(venue: Venue, body: Body) -> None:
-    venue.clock.skew_ms = int(body["ms"])
+    venue.clock.skew_ms = whole(body, "ms", least=-_MOST_SKEW_MS)
 
 
 def _price(venue: Venue, body: Body) -> None:
-    symbol, price = str(body["symbol"]), _decimal(body["price"])
+    symbol = str(body["symbol"])
     if symbol not in venue.instruments:
         raise ControlError(f"unknown symbol {symbol!r}")
+    price = number(body, "price", least=venue.instruments[symbol].tick)
     move = venue.engine.gap_price if body.get("gap") else venue.engine.set_price
     move(symbol, price)
     venue.replay.publisher.path(symbol)
@@ -204,10 +207,14 @@ def _algo_order(venue: Venue, body: Body) -> None:
 
 
 def _cancel(venue: Venue, body: Body) -> None:
-    if "order_id" in body:
-        venue.engine.cancel(venue.books.open_orders[int(body["order_id"])])
+    name = "order_id" if "order_id" in body else "algo_id"
+    wanted = whole(body, name)
+    if name == "order_id" and wanted in venue.books.open_orders:
+        venue.engine.cancel(venue.books.open_orders[wanted])
+    elif name == "algo_id" and wanted in venue.books.open_algos:
+        venue.engine.cancel_algo(venue.books.open_algos[wanted])
     else:
-        venue.engine.cancel_algo(venue.books.open_algos[int(body["algo_id"])])
+        raise ControlError(f"{name}: {wanted} is not open")
 
 
 def _leverage(venue: Venue, body: Body) -> None:
@@ -229,7 +236,7 @@ def _scenario(venue: Venue, body: Body) -> None:
 _ACTIONS: dict[str, Action] = {
     "pause": lambda venue, _body: venue.replay.pause(),
     "resume": lambda venue, _body: venue.replay.resume(),
-    "step": lambda venue, body: venue.replay.step(int(body.get("count", 1))),
+    "step": lambda venue, body: venue.replay.step(whole(body, "count", 1, least=1)),
     "speed": _speed,
     "stop": lambda venue, _body: venue.replay.stop(),
     "shutdown": lambda venue, _body: venue.stopping.set(),
@@ -262,13 +269,6 @@ def _params(body: Body) -> Params:
     if not isinstance(values, dict):
         raise ControlError("params must be an object")
     return Params.of({str(k): str(v) for k, v in values.items()})
-
-
-def _decimal(value: Any) -> Decimal:
-    try:
-        return Decimal(str(value))
-    except InvalidOperation:
-        raise ControlError(f"{value!r} is not a number") from None
 
 
 def _check_loopback(request: web.Request) -> None:

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any
 
 from node.venue import rest_settings
+from node.venue.bodies import Body, number, whole
 from node.venue.books import money
 from node.venue.faults import KlineFault
 from node.venue.hub import Connection
@@ -13,8 +13,6 @@ from node.venue.params import Params
 from node.venue.venue import Venue
 from strategies.errors import ConfigError
 from strategies.yaml_config import convert
-
-type Body = dict[str, Any]
 
 STATUSES = ("TRADING", "SETTLING", "BREAK", "PENDING_TRADING", "PRE_DELIVERING", "CLOSE")
 _tasks: set[asyncio.Task[None]] = set()
@@ -40,10 +38,11 @@ def _connections(venue: Venue, body: Body) -> list[Connection]:
 def half_open(venue: Venue, body: Body) -> None:
     """Leave sockets up but silent, pings unanswered. ``streams``: user, market, api or all; ``secs`` ends it."""
     chosen = _connections(venue, body)
+    secs = float(number(body, "secs", least=0)) if "secs" in body else None
     for connection in chosen:
         connection.go_dark()
-    if "secs" in body:
-        asyncio.get_running_loop().call_later(float(body["secs"]), _wake, chosen)
+    if secs is not None:
+        asyncio.get_running_loop().call_later(secs, _wake, chosen)
 
 
 def _wake(connections: list[Connection]) -> None:
@@ -53,8 +52,9 @@ def _wake(connections: list[Connection]) -> None:
 
 def trickle(venue: Venue, body: Body) -> None:
     """Send every message of the chosen ``streams`` ``delay_ms`` after the one before; 0 ends it."""
+    secs = float(number(body, "delay_ms", 100, least=0)) / 1000
     for connection in _connections(venue, body):
-        connection.delay_secs = float(body.get("delay_ms", 100)) / 1000
+        connection.delay_secs = secs
 
 
 def kline_fault(venue: Venue, body: Body) -> None:
@@ -66,7 +66,7 @@ def refuse_connections(venue: Venue, body: Body) -> None:
     """Refuse new TCP connections for ``secs``."""
     if venue.refuse_connections is None:
         raise ConfigError("refuse_connections: the venue does not listen")
-    task = asyncio.get_running_loop().create_task(_refuse(venue, float(body["secs"])))
+    task = asyncio.get_running_loop().create_task(_refuse(venue, float(number(body, "secs", least=0))))
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
 
@@ -111,7 +111,7 @@ def deleverage(venue: Venue, body: Body) -> None:
     symbol = _symbol(venue, body)
     position = venue.books.position(symbol, str(body.get("position_side", "BOTH")))
     step = venue.instruments[symbol].step
-    size = Decimal(str(body["quantity"])) if "quantity" in body else abs(position.quantity) / 2 // step * step
+    size = number(body, "quantity", least=step) if "quantity" in body else abs(position.quantity) / 2 // step * step
     if not position.quantity or size <= 0:
         raise ConfigError(f"adl: no position in {symbol}")
     venue.engine.settlement.deleverage(position, size)
@@ -120,7 +120,7 @@ def deleverage(venue: Venue, body: Body) -> None:
 def funding(venue: Venue, body: Body) -> None:
     """Settle funding in ``symbol`` now at ``rate`` (a fraction)."""
     symbol = _symbol(venue, body)
-    venue.engine.settlement.fund(symbol, Decimal(str(body["rate"])), venue.engine.prices[symbol])
+    venue.engine.settlement.fund(symbol, number(body, "rate", least=-1), venue.engine.prices[symbol])
 
 
 def margin_type(venue: Venue, body: Body) -> None:
@@ -140,7 +140,7 @@ def position_mode(venue: Venue, body: Body) -> None:
 
 def transfer(venue: Venue, body: Body) -> None:
     """Move ``amount`` USDT into (positive) or out of the futures wallet by a human's hand."""
-    amount = money(Decimal(str(body["amount"])))
+    amount = money(number(body, "amount"))
     venue.books.pay("TRANSFER", amount, "")
     venue.users.emit(venue.engine.events.account_update("DEPOSIT" if amount > 0 else "WITHDRAW", [], amount))
 
@@ -157,12 +157,12 @@ def limits(venue: Venue, body: Body) -> None:
     if "enforce" in body:
         venue.limits.enforce = bool(body["enforce"])
     if "ban_secs" in body:
-        venue.limits.ban(float(body["ban_secs"]))
+        venue.limits.ban(float(number(body, "ban_secs", least=0)))
 
 
 def refuse_triggers(venue: Venue, body: Body) -> None:
     """Refuse the next ``times`` algo orders when they trigger (CONDITIONAL_ORDER_TRIGGER_REJECT)."""
-    venue.engine.refuse_triggers = int(body.get("times", 1))
+    venue.engine.refuse_triggers = whole(body, "times", 1)
 
 
 def margin_call(venue: Venue, _body: Body) -> None:

@@ -188,7 +188,7 @@ async def test_a_human_trades_places_a_stop_cancels_and_changes_leverage(priced)
         ({"action": "explode"}, "unknown action 'explode'"),
         ({"action": "fault", "modus": "fail"}, "unknown key (did you mean `mode`?)"),
         ({"action": "fault", "status": 99}, "status"),
-        ({"action": "speed", "speed": -1}, "must not be negative"),
+        ({"action": "speed", "speed": -1}, "is out of range"),
         ({"action": "price", "symbol": "NOPE", "price": 1}, "unknown symbol"),
         ({"action": "price", "symbol": "XRPUSDT", "price": "x"}, "not a number"),
         ({"action": "order", "params": {"symbol": "XRPUSDT"}}, "-1102"),
