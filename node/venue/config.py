@@ -211,7 +211,7 @@ class KeyConfig(FrozenConfig, frozen=True):
     api_key, api_secret : str
         Key and HMAC secret; an empty secret allows no HMAC signature.
     api_public_key : str
-        Ed25519 public key, PEM text; empty: no such signature.
+        Ed25519 or RSA public key, PEM text; empty: no such signature.
 
     """
 
@@ -233,7 +233,8 @@ class VenueConfig(FrozenConfig, frozen=True):
     api_key, api_secret : str
         The HMAC key pair.
     api_public_key : str
-        Ed25519 public key (PEM text) of the same key: REST signatures and the WebSocket API's logon accept it.
+        Ed25519 or RSA public key (PEM text) of the same key: requests may be signed with it, and with an Ed25519 key
+        sessions of the WebSocket API opened.
     extra_keys : tuple[KeyConfig, ...]
         Further keys of the account.
     permissions : PermissionConfig

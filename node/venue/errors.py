@@ -92,7 +92,7 @@ _TEXTS = {
     -4051: "Isolated balance insufficient.",
     -4054: "Cannot add position margin: position is 0.",
     -4055: "Amount must be positive.",
-    -4056: "HMAC_SHA256 API key is not supported.",
+    -4056: "{0} API key is not supported.",
     -4059: "No need to change position side.",
     -4060: "Invalid position side.",
     -4061: "Order's position side does not match user's setting.",

@@ -153,9 +153,9 @@ class Session:
         self._venue.limits.charge(2, is_order=False)
         if method == "session.logon":
             key = self._named(params)
-            if key.public is None:
-                raise error(-4056)
-            if not key.verifies_ed25519(_text(params), params.required("signature")):
+            if not key.may_log_on:
+                raise error(-4056, "HMAC_SHA256" if key.public is None else "RSA")
+            if not key.verifies_public(_text(params), params.required("signature")):
                 raise error(-1022)
             self._check_time(params)
             self._key, self._since_ms = key, self._venue.clock.wall_ms()

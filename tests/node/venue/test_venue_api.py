@@ -3,10 +3,14 @@
 import base64
 import json
 import time
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from yarl import URL
 
@@ -108,6 +112,36 @@ async def test_rest_accepts_ed25519_and_every_key_of_the_account(priced):
     await priced.client.call("GET", "/fapi/v3/account")
     priced.client.secret = "cat"
     assert await priced.client.error("GET", "/fapi/v3/account") == -1022
+
+
+async def test_requests_may_be_signed_with_rsa_but_sessions_may_not(start_venue):
+    private = generate_private_key(65537, 2048)
+    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    running = await start_venue({"api_public_key": pem})
+
+    def sign(text):
+        return base64.b64encode(private.sign(text.encode(), PKCS1v15(), SHA256())).decode()
+
+    text = f"timestamp={now_ms()}"
+    for signed, status in ((sign(text), 200), (sign(text + "0"), 400)):
+        url = URL(f"{running.http}/fapi/v3/account?{text}&signature={quote(signed, safe='')}", encoded=True)
+        async with running.session.get(url, headers={"X-MBX-APIKEY": "demo"}) as response:
+            assert response.status == status
+    caller = Caller(await running.session.ws_connect(f"{running.ws}/ws-fapi/v1"))
+    values = {"apiKey": "demo", "timestamp": now_ms()}
+    text = "&".join(f"{k}={v}" for k, v in sorted(values.items()))
+    assert (await caller.ask("account.status", **values, signature=sign(text)))["status"] == 200
+    assert (await caller.ask("session.logon", **values, signature=sign(text)))["error"]["code"] == -4056
+
+
+async def test_limits_are_told_unless_they_are_not_wanted(priced):
+    socket = await priced.session.ws_connect(f"{priced.ws}/ws-fapi/v1?returnRateLimits=false")
+    quiet = Caller(socket)
+    assert "rateLimits" not in await quiet.ask("time")
+    assert (await quiet.ask("time", returnRateLimits=True))["rateLimits"][0]["rateLimitType"] == "REQUEST_WEIGHT"
+    before = priced.venue.limits.weight
+    await priced.session.ws_connect(f"{priced.ws}/ws-fapi/v1")
+    assert priced.venue.limits.weight in (before + 5, 5)  # a new minute may have begun
 
 
 def test_a_bad_key_is_refused_at_the_start():
