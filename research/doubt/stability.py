@@ -83,6 +83,8 @@ def examine_choices(
     """
     Return the doubt on the choices of all folds together: falls when half of those with enough neighbours fall.
 
+    `loses` where most of these gained nothing in their own training window: a plain among losers is no spike.
+
     Parameters
     ----------
     sets, figures, chosen
@@ -98,13 +100,18 @@ def examine_choices(
     ]
     folds = [None if d is None else {"reason": d.reason.value, "detail": d.detail, **d.figures} for d in found]
     decided = [d for d in found if d is not None and d.passed is not None]
-    fallen = sum(d.passed is False for d in decided)
+    losing = sum(d.reason is Reason.LOSES for d in decided)
+    spikes = sum(d.reason is Reason.PARAMETER_SPIKE for d in decided)
     if not decided:
         return unknown(name, Reason.TOO_FEW, "no fold chose a set with at least 4 tried neighbours", folds=folds)
-    text = f"in {fallen} of {len(decided)} choices too few neighbours gain, or they keep too little of the gain"
-    if 2 * fallen >= len(decided):
-        return falls(name, Reason.PARAMETER_SPIKE, text, fallen=fallen, decided=len(decided), folds=folds)
-    return stands(name, text, fallen=fallen, decided=len(decided), folds=folds)
+    text = f"of {len(decided)} choices {spikes} stand on a spike" + (
+        f", {losing} gain nothing in their own training window" if losing else ""
+    )
+    counts = {"fallen": spikes + losing, "spikes": spikes, "losing": losing, "decided": len(decided)}
+    if 2 * (spikes + losing) >= len(decided):
+        reason = Reason.LOSES if losing > spikes else Reason.PARAMETER_SPIKE
+        return falls(name, reason, text, **counts, folds=folds)
+    return stands(name, text, **counts, folds=folds)
 
 
 def neighbourhood(
@@ -164,9 +171,12 @@ def examine_stability(
     share: float = 0.5,
 ) -> Doubt:
     """
-    Return the doubt on the chosen parameters: falls when less than `share` of the neighbours are better than `neutral`,
-    or their median keeps less than a third of the chosen set's gain over it.
-    """  # noqa: D205 - one sentence
+    Return the doubt on the chosen parameters.
+
+    `loses` when the chosen set itself is not better than `neutral`. `parameter_spike` when less than `share` of the
+    neighbours are, or their median keeps less than a third of the chosen set's gain over it: the best of sets that are
+    all worth the same by chance looks like that, and so does a set that fits its window.
+    """
     name = "parameter stability"
     found = neighbourhood(sets, figures, chosen)
     values = np.array([v for _, v in found.neighbours])
@@ -189,6 +199,8 @@ def examine_stability(
     text = (
         f"chosen {found.chosen:.3f}; of {len(values)} neighbours {good:.0%} lie above {neutral:g}, median {median:.3f}"
     )
+    if not found.chosen > neutral:
+        return falls(name, Reason.LOSES, f"{text}: the chosen set gains nothing where it was chosen", **data)
     if good < share or (not math.isnan(kept) and kept < 1 / 3):
         return falls(name, Reason.PARAMETER_SPIKE, text, **data)
     return stands(name, text, **data)

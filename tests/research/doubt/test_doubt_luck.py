@@ -1,5 +1,7 @@
 """Order, random entries, delay, months, costs, regimes, parameters: the lucky are named, the sound stand."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ from research.doubt.luck import (
     random_entries,
 )
 from research.doubt.regimes import DAY_NS, daily_closes, examine_regimes, tercile_of, terciles
-from research.doubt.stability import examine_stability, neighbourhood
+from research.doubt.stability import examine_choices, examine_stability, neighbourhood
 from research.labels import LabelConfig, Outcome, SignalBars, label_signals
 
 RULES = ExitRules(1.5, 3.0, 0.0001, 0.0005)
@@ -192,3 +194,35 @@ class TestStability:
     def test_a_set_that_was_not_tried(self):
         with pytest.raises(ValueError, match="not among the sets"):
             neighbourhood(GRID, range(12), {"stop": 9.0, "target": 3.0})
+
+    def test_the_best_of_losers_stands_on_no_spike(self):
+        losers = [-2.0 if s == CHOSEN else -5.0 for s in GRID]
+        found = examine_stability(GRID, losers, CHOSEN)
+        assert (found.reason, found.figures["kept"]) == ("loses", None)
+        spike = [5.0 if s == CHOSEN else -1.0 for s in GRID]
+        plateau = [5.0 if s == CHOSEN else 4.0 for s in GRID]
+
+        def of(*figures):
+            return examine_choices([GRID] * len(figures), figures, [CHOSEN] * len(figures))
+
+        assert (of(losers, losers, spike).reason, of(losers, spike, spike).reason) == ("loses", "parameter_spike")
+        stands = of(losers, plateau, plateau)
+        assert (stands.passed, stands.figures["losing"], stands.figures["spikes"]) == (True, 1, 0)
+
+    @pytest.mark.parametrize(("worth", "share"), [("nothing", 0.0), ("spike", 0.0), ("plateau", 1.0)])
+    def test_what_it_says_of_noise_spikes_and_plateaus(self, worth, share):
+        """Six folds, 81 sets whose figures err together the nearer they lie: which studies stand, of 40."""
+        grid = np.array(list(itertools.product(range(3), repeat=4)))
+        sets = [{f"p{i}": float(v) for i, v in enumerate(row)} for row in grid]
+        near = 0.6 ** np.abs(grid[:, None] - grid[None]).sum(axis=2)
+        errors = np.linalg.cholesky(near + 1e-9 * np.eye(81))
+        stood = 0
+        for seed in range(40):
+            random = np.random.default_rng(seed)
+            folds = (errors @ random.normal(size=(81, 6))).T
+            if worth == "spike":
+                folds[:, random.integers(81)] += 4
+            folds += 2.0 if worth == "plateau" else 0.0
+            best = [sets[int(f.argmax())] for f in folds]
+            stood += examine_choices([sets] * 6, [f.tolist() for f in folds], best).passed is True
+        assert stood / 40 == pytest.approx(share, abs=0.05)
