@@ -179,6 +179,7 @@ def compare_gate(
         best={"gate": "enforce" if on.final_equity > off.final_equity else "off"},
         seed=seed,
         ledger=ledger,
+        catalog=Path(config.catalog),
     )
     return {
         "trial": entry.digest,

@@ -183,6 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
         sharpe=summarise([], trials=tried),
         seed=seed,
         ledger=given.ledger,
+        catalog=given.catalog,
     )
     sys.stdout.write("".join(parts) + f"ledger line {entry.digest[:12]}\n")
     return 0

@@ -87,6 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         best={"model": model.fingerprint, "threshold": model.manifest.threshold},
         seed=config.model.seed,
         result=given.out,
+        catalog=given.catalog,
     )
     sys.stdout.write(summary(model.manifest))
     kept = f", the model before it is kept in {previous}" if previous else ""

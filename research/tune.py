@@ -73,6 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         best={"objective": search.objective, "value": found.value, "model": msgspec.to_builtins(found.model)},
         seed=search.seed,
         result=given.storage,
+        catalog=given.catalog,
     )
     what = "net R per offered signal" if search.objective == "net_r" else "log loss"
     text = yaml.safe_dump({"model": msgspec.to_builtins(found.model)}, sort_keys=False)

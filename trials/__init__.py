@@ -6,7 +6,7 @@ One JSON line per run, chained by SHA-256, appended and flushed under a lock (:m
 """
 
 from trials.backtests import bare, record_backtest
-from trials.effort import Effort, effective_number, effective_trials, summarise
+from trials.effort import Effort, effective_number, effective_trials, search_effort, summarise
 from trials.entries import Code, Entry, Kind, SharpeSummary, Verification
 from trials.examinations import lines_of, record_examination
 from trials.ledger import (
@@ -40,6 +40,7 @@ __all__ = [
     "record",
     "record_backtest",
     "record_examination",
+    "search_effort",
     "summarise",
     "verify",
 ]

@@ -60,4 +60,10 @@ def record_backtest(
         sharpe=summarise([sharpe]),
         result=result,
         ledger=ledger,
+        catalog=_catalog(config),
     )
+
+
+def _catalog(config: Any) -> Path | None:
+    place = dict(msgspec.to_builtins(config)).get("catalog")
+    return Path(place) if place else None

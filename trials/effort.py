@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trials.entries import Entry, SharpeSummary
 from trials.ledger import read
+from trials.memory import joined
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,8 +127,39 @@ def effective_trials(
         Fail closed: the ledger is damaged; nothing can be deflated by it.
 
     """
+    return _pool(_distinct(read(ledger), symbols, data_hash))
+
+
+def search_effort(symbols: Sequence[str], *, ledger: Path | None = None, catalog: Path | None = None) -> Effort:
+    """
+    Return what a result on `symbols` must be deflated by: whatever was tried, on these symbols or others.
+
+    A symbol is chosen like a parameter: the best of fifty symbols tried once each was chosen from fifty. The number of
+    independent trials enters by the root of its logarithm, so counting too much costs little. Their variance is that of
+    runs on these symbols where two ratios are known, else of all.
+
+    Parameters
+    ----------
+    symbols : sequence of str
+        Of the result. `runs` counts distinct runs on one of them: 0 says that its own search is not known.
+    ledger, catalog : Path, optional
+        The ledger, and the catalog whose memory of runs in other ledgers counts too.
+
+    Raises
+    ------
+    DataError
+        Fail closed: the ledger is damaged.
+
+    """
+    entries = joined(read(ledger), catalog)
+    every, own = _pool(_distinct(entries, None, None)), _pool(_distinct(entries, symbols, None))
+    variance = every.variance if math.isnan(own.variance) else own.variance
+    return Effort(trials=every.trials, variance=variance, runs=own.runs, counted=every.counted)
+
+
+def _distinct(entries: Iterable[Entry], symbols: Sequence[str] | None, data_hash: str | None) -> list[Entry]:
     seen: dict[tuple[object, ...], Entry] = {}
-    for entry in read(ledger):
+    for entry in entries:
         if entry.trials == 0:  # an examination tried nothing
             continue
         if symbols is not None and not set(symbols) & set(entry.symbols):
@@ -135,7 +167,7 @@ def effective_trials(
         if data_hash is not None and entry.data_hash != data_hash:
             continue
         seen[entry.kind, entry.config_hash, entry.data_hash, entry.code.files, entry.seed] = entry
-    return _pool(list(seen.values()))
+    return list(seen.values())
 
 
 def _pool(entries: list[Entry]) -> Effort:

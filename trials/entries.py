@@ -1,6 +1,9 @@
 """What a line of the ledger holds, and what verifying the ledger answers."""
 
+import hashlib
 from typing import Any, Literal
+
+import msgspec
 
 from strategies.yaml_config import FrozenConfig
 
@@ -99,6 +102,11 @@ class Entry(FrozenConfig, frozen=True):
     result: str | None
     previous: str
     digest: str
+
+
+def digest_of(entry: Entry) -> str:
+    """Return the hash a line must name: over everything in it but that."""
+    return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(entry, digest=""))).hexdigest()
 
 
 class Head(FrozenConfig, frozen=True):

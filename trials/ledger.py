@@ -21,7 +21,8 @@ from typing import Any
 import msgspec
 
 from strategies.errors import DataError
-from trials.entries import Code, Entry, Head, Kind, SharpeSummary, Verification
+from trials.entries import Code, Entry, Head, Kind, SharpeSummary, Verification, digest_of
+from trials.memory import remember
 
 LEDGER_VARIABLE = "ARGONAUT_TRIALS"
 DEFAULT_LEDGER = Path("var/research/trials.jsonl")
@@ -71,6 +72,7 @@ def record(
     seed: int | None = None,
     result: str | Path | None = None,
     ledger: Path | None = None,
+    catalog: Path | None = None,
 ) -> Entry:
     """
     Append one run and return its line, whose ``digest`` belongs into the result.
@@ -99,6 +101,8 @@ def record(
         Where the result lies.
     ledger : Path, optional
         Ledger file.
+    catalog : Path, optional
+        The catalog tried on, which remembers the line too (:mod:`trials.memory`).
 
     Raises
     ------
@@ -135,12 +139,13 @@ def record(
             digest="",
         )
         entry = msgspec.json.decode(msgspec.json.encode(entry), type=Entry)  # as it will be read: 1 becomes 1.0
-        entry = msgspec.structs.replace(entry, digest=_digest(entry))
+        entry = msgspec.structs.replace(entry, digest=digest_of(entry))
         try:
             _write(handle, _line(entry))
             _write_head(path, Head(entries=entry.sequence, digest=entry.digest))
         except OSError as e:
             raise _unwritable(path, e) from None
+    remember(catalog, entry)
     return entry
 
 
@@ -213,7 +218,7 @@ def _problem(line: bytes, before: list[Entry]) -> Entry | tuple[Any, str]:
         entry = msgspec.json.decode(line, type=Entry)
     except msgspec.MsgspecError as e:
         return "malformed", f"not a line of the ledger: {e}"
-    if entry.digest != _digest(entry) or _line(entry) != line + b"\n":
+    if entry.digest != digest_of(entry) or _line(entry) != line + b"\n":
         return "edited", f"its content does not have the hash it names (recorded {entry.time})"
     if entry.sequence != len(before) + 1 or entry.previous != (before[-1].digest if before else _NOTHING):
         return "removed", f"it is run {entry.sequence} and does not follow the line before: lines are missing"
@@ -249,7 +254,7 @@ def _newest(path: Path, handle: int) -> Entry | None:
             last = msgspec.json.decode(content[begin:end], type=Entry)
         except msgspec.MsgspecError:
             raise DataError(f"{path}: its last line is damaged: see `python -m research.trials verify`") from None
-        if last.digest != _digest(last):
+        if last.digest != digest_of(last):
             raise DataError(f"{path}: its last line was edited: see `python -m research.trials verify`")
     head = _read_head(path)
     if head is not None and head.entries > (0 if last is None else last.sequence):
@@ -309,10 +314,6 @@ def _read_head(path: Path) -> Head | None:
 
 def _line(entry: Entry) -> bytes:
     return msgspec.json.encode(entry) + b"\n"
-
-
-def _digest(entry: Entry) -> str:
-    return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(entry, digest=""))).hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

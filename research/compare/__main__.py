@@ -74,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         seed=args.seed,
         result=args.json,
         ledger=args.ledger,
+        catalog=Path(config.catalog),
     )
     _print(found, any(r.synthetic for _, r in results))
     if args.json is not None:

@@ -18,7 +18,7 @@ from research.doubt.result import Ranked, Run, read_plan, result_file
 from research.doubt.sharpe import examine_sharpe
 from research.doubt.verdict import Doubt, Reason, falls, stands, unknown
 from strategies.errors import ArgonautError
-from trials import effective_trials
+from trials import search_effort
 
 Floats = npt.NDArray[np.float64]
 
@@ -113,13 +113,20 @@ def examine_fold_models(path: Path, catalog: Path | None) -> list[Doubt]:
 
 
 def examine_ranked(ranking: list[Ranked], options: Options) -> list[Doubt]:
-    """Return a sweep's verdicts on the first of its ranking, deflated by all that was tried until now."""
+    """
+    Return a sweep's verdicts on the first of its ranking, deflated by all that was tried until now.
+
+    Where the returns of every set are at hand, so are the verdicts on having chosen among them: computed anew.
+    """
     doubts = []
-    for symbol, stored, returns in ranking:
-        effort = effective_trials(symbols=[symbol], ledger=options.ledger)
+    for symbol, stored, first, matrix, ranked_on in ranking:
+        effort = search_effort([symbol], ledger=options.ledger, catalog=options.catalog or ranked_on)
         fresh = {}
-        if returns is not None and effort.runs:
-            fresh = {d.name: d for d in examine_sharpe(returns, max(effort.trials, 1.0), effort.daily_variance)}
+        if matrix is not None:
+            again = [examine_overfit(matrix), examine_superiority(matrix, options.seed)]
+            if effort.runs:
+                again += examine_sharpe(matrix[:, first], max(effort.trials, 1.0), effort.daily_variance)
+            fresh = {d.name: d for d in again}
         doubts += [msgspec.structs.replace(fresh.get(d.name, d), name=f"{symbol}: {d.name}") for d in stored]
     return doubts
 
@@ -132,8 +139,13 @@ def slippage_paid(run: Run) -> Floats:
     return np.asarray(notional * (market + np.where(run.trades.inside, trigger, market)))
 
 
+def _catalog(run: Run, options: Options) -> Path | None:
+    named = run.config.get("catalog")
+    return options.catalog or (Path(named) if named else None)
+
+
 def _deflated(run: Run, options: Options) -> list[Doubt]:
-    effort = effective_trials(symbols=run.symbols, ledger=options.ledger)
+    effort = search_effort(run.symbols, ledger=options.ledger, catalog=_catalog(run, options))
     doubts = examine_sharpe(run.returns, max(effort.trials, 1.0), effort.daily_variance)
     if effort.runs == 0 and run.trial_returns is None and doubts[-1].passed is not None:
         why = "the trial ledger holds no run on these symbols: nobody knows how many were tried"
@@ -149,9 +161,17 @@ def _deflated(run: Run, options: Options) -> list[Doubt]:
 
 
 def examine_choice(run: Run, options: Options) -> list[Doubt]:
-    """Return the doubts on having chosen among what was tried: those a walk-forward stored, else from the matrix."""
+    """
+    Return the doubts on having chosen among what was tried: from the returns of every trial where they are at hand.
+
+    A walk-forward also stored what they said, and with it the stability of its choices.
+    """
     if run.choice is not None:
-        return run.choice
+        anew = {}
+        if run.trial_returns is not None:
+            again = (examine_overfit(run.trial_returns), examine_superiority(run.trial_returns, options.seed))
+            anew = {d.name: d for d in again}
+        return [anew.get(d.name, d) for d in run.choice]
     if run.trial_returns is None:
         why = "what every trial earned is not stored beside the result (trial_returns, or --trials FILE)"
         names = ("probability of backtest overfitting", "reality check")

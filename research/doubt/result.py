@@ -262,11 +262,27 @@ def _beside(given: Path | None, folder: Path) -> Floats | None:
 
 
 class Ranked(NamedTuple):
-    """One symbol of a sweep: the verdicts stored with it, and daily returns of its first set (None: not at hand)."""
+    """
+    One symbol of a sweep.
+
+    Attributes
+    ----------
+    symbol, doubts : str, list of Doubt
+        Whose ranking, and the verdicts stored with it.
+    first : int
+        Its first set, a column of `returns`.
+    returns : np.ndarray or None
+        Daily returns of every set, shape (days, sets); None: not at hand.
+    catalog : Path or None
+        What the sweep ran on.
+
+    """
 
     symbol: str
     doubts: list[Doubt]
+    first: int
     returns: Floats | None
+    catalog: Path | None
 
 
 def read_ranking(path: Path) -> list[Ranked] | None:
@@ -287,12 +303,17 @@ def read_ranking(path: Path) -> list[Ranked] | None:
     if not isinstance(plain, dict) or not isinstance(plain.get("symbols"), list) or "checks" not in plain:
         return None
     found = []
+    named = plain.get("node", {}).get("catalog")
+    place = Path(named) if named else None
     try:
         for s in plain["symbols"]:
             names = (f"{TRIAL_RETURNS}-{s['symbol']}.npz", f"{TRIAL_RETURNS}.npz")
             beside = next((p for n in names if (p := file.parent / n).exists()), None)
-            returns = None if beside is None else read_trial_returns(beside)[:, s["first"]]
-            found.append(Ranked(s["symbol"], [msgspec.convert(d, Doubt) for d in s["doubts"]], returns))
+            returns = None if beside is None else read_trial_returns(beside)
+            stored, first = [msgspec.convert(d, Doubt) for d in s["doubts"]], int(s["first"])
+            if returns is not None:
+                returns[:, first]
+            found.append(Ranked(s["symbol"], stored, first, returns, place))
     except (KeyError, TypeError, IndexError, msgspec.ValidationError) as e:
         raise DataError(f"{file}: symbols: one lacks or misstates a field: {e}; run the sweep again") from None
     return found

@@ -11,14 +11,14 @@ from research.report.subject import Page, Run, market
 from research.walkforward.outcome import gate_figures, intervals, returns
 from research.walkforward.trial import Judged, Trade
 from strategies.errors import ConfigError, DataError
-from trials import effective_trials, lines_of
+from trials import lines_of, search_effort
 
 
 def backtest_page(path: Path, catalog: Path | None, seed: int, ledger: Path | None = None) -> Page:
     """
     Return the page of a stored result; prices come from `catalog`, else from the one the result names.
 
-    Its Sharpe ratio is deflated by what `ledger` says was tried on its symbols.
+    Its Sharpe ratio is deflated by what `ledger`, and the catalog's memory, say was tried.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def _page(path: Path, raw: dict[str, Any], catalog: Path | None, seed: int, ledg
     prices, regimes = market(folder, symbols, config["interval"], (start, end))
     daily = returns(balance, equity)
     lines = lines_of([raw["trial"]] if raw.get("trial") else [], ledger)
-    effort = effective_trials(symbols=symbols, ledger=ledger)
+    effort = search_effort(symbols, ledger=ledger, catalog=folder)
     incidents: dict[str, int] = {}
     for i in raw["incidents"]:
         incidents[i["code"]] = incidents.get(i["code"], 0) + 1

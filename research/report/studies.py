@@ -13,7 +13,7 @@ from research.walkforward.comparison import Window
 from research.walkforward.outcome import FoldLine, Variant, returns
 from research.walkforward.study import Study
 from research.walkforward.tables import path_row
-from trials import effective_trials
+from trials import search_effort
 
 
 def study_page(study: Study, windows: list[Window]) -> Page:
@@ -21,7 +21,7 @@ def study_page(study: Study, windows: list[Window]) -> Page:
     planned = study.plan
     config = planned.config
     symbols = sorted({s for a in planned.accounts for s in a.symbols})
-    effort = effective_trials(symbols=symbols)
+    effort = search_effort(symbols, catalog=Path(planned.node.catalog))
     step = interval_ns(planned.node.interval)
     return Page(
         title=f"Walk-forward {config.name}",

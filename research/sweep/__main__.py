@@ -133,8 +133,9 @@ def _finish(
             seed=seed,
             result=out,
             ledger=args.ledger,
+            catalog=Path(node.catalog),
         )
-        doubts[result.symbol] = examine_ranking(config, result, args.ledger)
+        doubts[result.symbol] = examine_ranking(config, result, args.ledger, Path(node.catalog))
         document["symbols"].append(
             files.summary_of(result)
             | {

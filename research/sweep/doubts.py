@@ -18,13 +18,15 @@ from research.sweep.ranking import LOWER_IS_BETTER
 from research.sweep.results import rows_of, summary_of
 from research.sweep.study import SymbolResult
 from strategies.kernel.params import CompositeParams
-from trials import effective_trials
+from trials import search_effort
 
 SEED = 7
 _SHOWN = 50
 
 
-def examine_ranking(config: SweepConfig, result: SymbolResult, ledger: Path | None) -> list[Doubt]:
+def examine_ranking(
+    config: SweepConfig, result: SymbolResult, ledger: Path | None, catalog: Path | None = None
+) -> list[Doubt]:
     """
     Return the doubts on the first set of the ranking; the sweep itself must already stand in the trial ledger.
 
@@ -35,7 +37,7 @@ def examine_ranking(config: SweepConfig, result: SymbolResult, ledger: Path | No
 
     """
     best, returns = result.ranking[0], result.totals.returns
-    effort = effective_trials(symbols=[result.symbol], ledger=ledger)
+    effort = search_effort([result.symbol], ledger=ledger, catalog=catalog)
     sets = [_varied(s, config) for s in result.sets]
     figures = _figures(config, result)
     stability = examine_choices([sets], [figures], [sets[best]], neutral=_neutral(config))

@@ -416,4 +416,5 @@ def _record(planned: Plan, study: Study, final: Path, command: Sequence[str]) ->
         best={"account": best.account, "gate": best.gate, "net_pnl": best.statistics.net_pnl},
         seed=planned.config.seed,
         result=final / RESULT,
+        catalog=Path(planned.node.catalog),
     )

@@ -8,6 +8,10 @@ from catalog.ingest import main as ingest
 from research.dataset import VoteConfig
 from research.thresholds import ThresholdConfig
 from research.train_config import BoosterConfig, TrainConfig
+from trials.memory import MEMORY
+
+BUILT: list = []
+"""Catalogs many tests share."""
 
 DAYS = 70
 START_MS = 1_743_465_600_000  # 2025-04-01T00:00Z
@@ -66,7 +70,15 @@ def _build(tmp_path_factory, edge):
             interval = ["--interval", "15m"] if kind == "klines" else []
             common = ["--symbol", symbol, "--from", str(folder / source), "--catalog", str(catalog)]
             assert not ingest([kind, *common, *interval])
+    BUILT.append(catalog)
     return catalog
+
+
+@pytest.fixture(autouse=True)
+def forgetful_catalogs():
+    """Let no test meet what another one tried on the catalog both use."""
+    for catalog in BUILT:
+        (catalog / MEMORY).unlink(missing_ok=True)
 
 
 @pytest.fixture(name="train_config", scope="session")

@@ -9,6 +9,7 @@ from catalog.instruments import load_instruments
 from catalog.writer import put_series
 from node.config import load_config
 from tests.research.sweep.sweep_kit import DATA, DAY, ROOT, SYMBOLS
+from trials.memory import MEMORY
 
 
 @pytest.fixture(name="generated", scope="session")
@@ -20,6 +21,12 @@ def generated_fixture(tmp_path_factory):
     for symbol, (series, funding) in market.items():
         put_series(series, funding, catalog=catalog, symbol=symbol, interval="15m", origin="generator")
     return catalog
+
+
+@pytest.fixture(autouse=True)
+def forgetful(generated):
+    """Let no sweep meet what another one tried on the catalog both use."""
+    (generated / MEMORY).unlink(missing_ok=True)
 
 
 @pytest.fixture(name="real", scope="session")
