@@ -211,7 +211,7 @@ def _result(
         counts[key] = counts.get(key, 0) + 1
     return BacktestResult(
         config=config,
-        strategy_params=_params(config),
+        strategy_params=strategy_params(config),
         data_source="catalog" if sample is None else sample.description,
         synthetic=sample is not None and sample.synthetic,
         data_hash=data_hash(catalog, config.all_symbols, config.interval, window.data_start_ns, window.end_ns),
@@ -238,7 +238,8 @@ def _result(
     )
 
 
-def _params(config: NodeConfig) -> dict[str, Any]:
+def strategy_params(config: NodeConfig) -> dict[str, Any]:
+    """Return the strategy's parameters by symbol, plain."""
     from strategies.params_file import load_params  # noqa: PLC0415 - one use
 
     return {s: msgspec.to_builtins(load_params(Path(config.strategy.file), s)) for s in config.symbols}

@@ -60,6 +60,11 @@ def main(argv: list[str] | None = None) -> int:
     config = load_config(args.config)
     changes = {"catalog": args.catalog and str(args.catalog), "journal": args.journal, "log_level": args.log_level}
     config = msgspec.structs.replace(config, **{k: v for k, v in changes.items() if v is not None})
+    replays = config.environment == "venue"
+    if replays:
+        from trials import ready  # noqa: PLC0415 - no other environment tries anything
+
+        ready()
     from node.live_run import run_live  # noqa: PLC0415
     from node.live_summary import print_summary  # noqa: PLC0415
     from node.report import write_file  # noqa: PLC0415
@@ -73,6 +78,10 @@ def main(argv: list[str] | None = None) -> int:
         # No mistake of the configuration: a supervisor shall try again, which it does not after a code of 2.
         sys.stderr.write(f"error: {' '.join(str(e).split())}\n")
         return 1
+    if replays and summary.failure is None and summary.stopped_by is None:
+        from node.replayed import record_replay  # noqa: PLC0415 - as above
+
+        record_replay(config, summary, sys.argv[1:] if argv is None else argv, args.json)
     print_summary(summary, sys.stdout)
     if args.json is not None:
         write_file(args.json, msgspec.json.format(msgspec.json.encode(summary), indent=1))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+import trials
 from node.backtest_run import run_backtest
 from node.config import load_config
 from node.parity import compare
@@ -67,5 +68,9 @@ def test_live_node_trades_exactly_as_the_backtest(demo, hogs: int) -> None:
         assert "drift_unmeasured" in summary["incidents_by_code"], "the small model stores no distribution"
         assert "what they would have made" in live.stdout
     assert all(check["passed"] for check in summary["checks"])
+    (line,) = trials.lines_of([demo.result("backtest.json")["trial"]])
+    alike = [e for e in trials.read() if (e.config_hash, e.data_hash) == (line.config_hash, line.data_hash)]
+    assert {e.command[0] for e in alike} == {"node.backtest", "node.live"}, "the same settings and bars: one try"
+    assert all(e.sharpe.known for e in alike)
     assert abs(summary["wallet"] - demo.result("backtest.json")["final_balance"]) <= 1e-7 * found.fills
     assert "ERROR" not in live.stderr + live.stdout
