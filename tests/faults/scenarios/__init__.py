@@ -4,7 +4,7 @@ The scenarios as data: what is disturbed, at which moment, and which invariant o
 One file per place where things go wrong; :mod:`.acts` holds the moves, :mod:`.scenario` says what a scenario is.
 """
 
-from tests.faults.scenarios import market, orders, people, permissions, redis, start, streams
+from tests.faults.scenarios import market, mixed, orders, people, permissions, redis, start, streams
 from tests.faults.scenarios.scenario import Scenario
 
 __all__ = ["ROWS", "SCENARIOS", "Scenario"]
@@ -17,6 +17,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *start.SCENARIOS,
     *market.SCENARIOS,
     *redis.SCENARIOS,
+    *mixed.SCENARIOS,
 )
 
 ROWS = (
