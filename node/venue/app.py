@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from node.venue import (
     control,
@@ -194,8 +194,12 @@ class VenueApp:
         connection.start()
         try:
             async for message in ws:
-                if message.type is WSMsgType.TEXT:
-                    markets.request(connection, message.data)
+                if message.type is not WSMsgType.TEXT:
+                    continue
+                if self.venue.limits.enforce and connection.hurries():
+                    await connection.close(WSCloseCode.POLICY_VIOLATION, "Too many requests")
+                elif not markets.request(connection, message.data):
+                    await connection.close(WSCloseCode.POLICY_VIOLATION, "Invalid request")
         finally:
             users.remove(connection)
             if markets.remove(connection) and not connection.observer:

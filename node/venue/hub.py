@@ -2,10 +2,14 @@
 
 import asyncio
 import contextlib
+import time
+from collections import deque
 
 from aiohttp import WSCloseCode, web
 
 _NORMAL = WSCloseCode.OK
+MESSAGES_PER_SECOND = 10
+"""Messages the exchange takes from one stream connection in a second."""
 
 
 class Connection:
@@ -35,10 +39,17 @@ class Connection:
         self.wrapped = wrapped
         self.muted = False
         self.delay_secs = 0.0
+        self._received: deque[float] = deque(maxlen=MESSAGES_PER_SECOND + 1)
         self.frozen = asyncio.Event()
         self.frozen.set()
         self._outbox: asyncio.Queue[str | None] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
+
+    def hurries(self) -> bool:
+        """Count one message received; return whether there were more within a second than the exchange takes."""
+        now = time.monotonic()
+        self._received.append(now)
+        return len(self._received) > MESSAGES_PER_SECOND and now - self._received[0] < 1.0
 
     def start(self) -> None:
         """Begin to drain the outbox."""

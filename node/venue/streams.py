@@ -15,6 +15,9 @@ _encode = msgspec.json.encode
 
 type Event = dict[str, Any]
 
+MOST_STREAMS = 1024
+"""Streams one connection may carry."""
+
 
 class MarketStreams:
     """
@@ -60,25 +63,32 @@ class MarketStreams:
         """Return all names somebody listens to."""
         return set().union(*self._streams.values()) if self._streams else set()
 
-    def request(self, connection: Connection, text: str) -> None:
-        """Answer SUBSCRIBE, UNSUBSCRIBE, LIST_SUBSCRIPTIONS, SET_PROPERTY and GET_PROPERTY."""
+    def request(self, connection: Connection, text: str) -> bool:
+        """
+        Answer SUBSCRIBE, UNSUBSCRIBE, LIST_SUBSCRIPTIONS, SET_PROPERTY and GET_PROPERTY.
+
+        False if the connection has asked for more streams than one may carry: it is to be closed.
+        """
         try:
             message = msgspec.json.decode(text)
         except msgspec.DecodeError as e:
             connection.send(_encode({"error": {"code": 3, "msg": f"Invalid JSON: {e}"}}).decode())
-            return
+            return True
         if not isinstance(message, dict):
             connection.send(_encode({"error": {"code": 2, "msg": "Invalid request: not an object"}}).decode())
-            return
+            return True
         number = message.get("id")
         params = message.get("params") or []
         if not isinstance(params, list):
             answer = {"code": 2, "msg": "Invalid request: params must be an array"}
             connection.send(_encode({"error": answer, "id": number}).decode())
-            return
+            return True
         own = self._streams.get(connection, set())
         result: Any = None
         match message.get("method"):
+            case "SUBSCRIBE" if len(own | set(map(str, params))) > MOST_STREAMS:
+                connection.send(_encode({"error": {"code": 4, "msg": "Too many subscriptions"}, "id": number}).decode())
+                return False
             case "SUBSCRIBE":
                 self._streams.setdefault(connection, own).update(map(str, params))
                 for key in filter(is_listen_key, map(str, params)):
@@ -96,8 +106,9 @@ class MarketStreams:
             case other:
                 answer = {"code": 2, "msg": f"Invalid request: unknown method `{other}`"}
                 connection.send(_encode({"error": answer, "id": number}).decode())
-                return
+                return True
         connection.send(_encode({"result": result, "id": number}).decode())
+        return True
 
     def publish(self, stream: str, data: Event | list[Event]) -> None:
         """Send `data` to everybody subscribed to `stream`."""

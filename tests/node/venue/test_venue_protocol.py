@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
 import pytest
+from aiohttp import WSCloseCode, WSMsgType
 from nautilus_trader.adapters.binance.common.schemas import account as common_account
 from nautilus_trader.adapters.binance.common.schemas import market as common_market
 from nautilus_trader.adapters.binance.futures.schemas import account, market, user, wallet
@@ -126,6 +128,32 @@ async def test_market_streams_subscribe_list_and_unsubscribe(venue, path):
     assert kline["data"]["k"]["x"] is True
     assert mark["data"]["p"] == kline["data"]["k"]["c"]
     await ws.close()
+
+
+async def test_a_connection_carries_so_many_streams_and_no_more(venue):
+    ws = await venue.session.ws_connect(f"{venue.ws}/stream?streams=xrpusdt@trade")
+    names = [f"s{n}usdt@trade" for n in range(1023)]
+    await ws.send_json({"method": "SUBSCRIBE", "params": names, "id": 1})
+    assert await ws.receive_json(timeout=5) == {"result": None, "id": 1}
+    await ws.send_json({"method": "SUBSCRIBE", "params": ["one@more"], "id": 2})
+    assert (await ws.receive_json(timeout=5))["error"] == {"code": 4, "msg": "Too many subscriptions"}
+    closed = await ws.receive(timeout=5)
+    assert (closed.type, closed.data) == (WSMsgType.CLOSE, WSCloseCode.POLICY_VIOLATION)
+
+
+@pytest.mark.parametrize("enforce", [True, False])
+async def test_who_sends_too_fast_is_closed_where_limits_are_kept(start_venue, monkeypatch, enforce):
+    monkeypatch.setattr("node.venue.hub.time", SimpleNamespace(monotonic=lambda: 1.0))  # all within one second
+    running = await start_venue({"limits": {"enforce": enforce}})
+    ws = await running.session.ws_connect(f"{running.ws}/stream")
+    for number in range(40):
+        await ws.send_json({"method": "LIST_SUBSCRIPTIONS", "id": number})
+    answers = []
+    while len(answers) < 40 and (message := await ws.receive(timeout=5)).type is WSMsgType.TEXT:
+        answers.append(message)
+    assert len(answers) == (10 if enforce else 40)
+    if enforce:
+        assert (message.data, message.extra) == (WSCloseCode.POLICY_VIOLATION, "Too many requests")
 
 
 async def test_raw_streams_carry_no_wrapper_and_longer_klines_are_built(venue):
