@@ -136,7 +136,7 @@ def search_effort(symbols: Sequence[str], *, ledger: Path | None = None, catalog
 
     A symbol is chosen like a parameter: the best of fifty symbols tried once each was chosen from fifty. The number of
     independent trials enters by the root of its logarithm, so counting too much costs little. Their variance is that of
-    runs on these symbols where two ratios are known, else of all.
+    runs on these symbols or of all, whichever is larger.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def search_effort(symbols: Sequence[str], *, ledger: Path | None = None, catalog
     """
     entries = joined(read(ledger), catalog)
     every, own = _pool(_distinct(entries, None, None)), _pool(_distinct(entries, symbols, None))
-    variance = every.variance if math.isnan(own.variance) else own.variance
+    variance = every.variance if math.isnan(own.variance) else max(own.variance, every.variance)
     return Effort(trials=every.trials, variance=variance, runs=own.runs, counted=every.counted)
 
 

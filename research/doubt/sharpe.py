@@ -99,8 +99,9 @@ def examine_sharpe(returns: Floats, trials: float, variance: float) -> list[Doub
     returns : np.ndarray
         float64, daily returns of the chosen result, shape (days,).
     trials, variance : float
-        From :func:`trials.effective_trials` (`variance` per day). Where the variance of the trials is not
-        known, the sampling variance of a ratio, ``1 / (days - 1)``, stands in: what worthless independent trials show.
+        From :func:`trials.search_effort` (`variance` per day). Where the variance of the trials is not known, or is
+        below it, the sampling variance of a ratio, ``1 / (days - 1)``, stands in: what worthless independent trials
+        show. Ratios of trials that are nearly the same lie closer together, and are counted as fewer already.
 
     """
     m = moments(returns)
@@ -109,8 +110,9 @@ def examine_sharpe(returns: Floats, trials: float, variance: float) -> list[Doub
         why = f"{m.observations} daily returns, at least {MIN_OBSERVATIONS} that vary are needed"
         return [unknown(name, Reason.TOO_FEW, why) for name in names]
     probability, needed = probabilistic_sharpe(m), minimum_track_record(m)
-    assumed = not variance > 0
-    spread = 1.0 / (m.observations - 1) if assumed else variance
+    least = 1.0 / (m.observations - 1)
+    assumed = not variance > least
+    spread = least if assumed else variance
     hurdle = expected_maximum(trials, spread)
     deflated = probabilistic_sharpe(m, hurdle)
     annual = math.sqrt(365)

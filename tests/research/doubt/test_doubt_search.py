@@ -109,6 +109,22 @@ def test_a_ledger_thrown_away_before_the_winner_is_run_again(worthless, place):
     assert found["figures"]["trials"] == RUNS, "the winner run again counts once"
 
 
+@pytest.mark.parametrize("how", ["copies of an idle set", "the winner again and again"])
+def test_a_search_thinned_by_runs_that_say_nothing(worthless, place, how):
+    """Ratios that lie close together would make the best of the others look far away."""
+    returns, ratios = worthless
+    ledger = place / "l.jsonl"
+    entries = [record(place, n, ratios[n * 10], "symbols", ledger) for n in range(100)]
+    for n in range(100, 600 if how == "copies of an idle set" else 103):
+        thinned = config_of(place, n, "thresholds") | {"symbols": ["A0USDT"]}
+        ratio = 0.001 * (n % 7) if how == "copies of an idle set" else ratios[0] - 0.001 * n
+        trials.record_backtest(
+            config=thinned, strategy_params={}, data_hash="d", sharpe=float(ratio), command=["x"], ledger=ledger
+        )
+    found = deflated(place, write(place, 0, returns[0], "symbols", entries[0]), ledger)
+    assert found["reason"] == "sharpe_explained_by_trials", found["detail"]
+
+
 def test_lines_taken_out_of_the_ledger(worthless, place):
     returns, ratios = worthless
     ledger = place / "l.jsonl"
