@@ -267,6 +267,10 @@ class VenueConfig(FrozenConfig, frozen=True):
     listen_key_secs: Positive = 3600.0
     seed: int = 1
 
+    def __post_init__(self) -> None:
+        if not self.insurance_fund >= 0:
+            raise ValueError(f"insurance_fund must not be negative, was {self.insurance_fund}")
+
 
 def parse_time_ns(text: str, field: str) -> int | None:
     """

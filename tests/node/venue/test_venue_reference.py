@@ -8,6 +8,10 @@ from decimal import Decimal
 
 import pytest
 
+from node.venue.config import VenueConfig
+from strategies.errors import ConfigError
+from strategies.yaml_config import convert
+
 DAY_MS = 86_400_000
 X = {"symbol": "XRPUSDT"}
 PUBLIC = {"signed": False}
@@ -47,6 +51,11 @@ async def test_the_insurance_fund_takes_fees_and_pays_what_margin_lacks(priced):
     one = await client.call("GET", "/fapi/v1/insuranceBalance", **X, **PUBLIC)
     assert Decimal(one["assets"][0]["marginBalance"]) == 500 + fee
     assert await client.error("GET", "/fapi/v1/insuranceBalance", symbol="NONE", **PUBLIC) == -1121
+
+
+def test_an_insurance_fund_is_not_negative():
+    with pytest.raises(ConfigError, match="insurance_fund must not be negative, was -1"):
+        convert({"insurance_fund": -1}, VenueConfig, "test")
 
 
 async def test_adl_risk_follows_the_swing_of_the_day_and_the_fund(start_venue):
