@@ -308,9 +308,8 @@ def _robust(x: Floats) -> bool:
 
 def _rank(x: Floats) -> bool:
     steps = np.diff(np.sort(x))
-    return bool(
-        len(x) > 20 and steps.max() > 0 and np.allclose(steps, steps[0], rtol=1e-3) and x.min() >= 0 and x.max() <= 1
-    )
+    spread = len(x) > 20 and float(np.ptp(x)) > 0.5  # else steps too small to differ would all be alike
+    return bool(spread and np.allclose(steps, steps[0], rtol=1e-3) and x.min() >= 0 and x.max() <= 1)
 
 
 def _symmetric(x: Floats) -> bool:

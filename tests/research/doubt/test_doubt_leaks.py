@@ -181,6 +181,12 @@ class TestDuplicatesAndScaling:
         assert examine_scaler(whole.mean_, whole.scale_, train, test, NAMES).figures["columns"] == NAMES
         assert examine_scaler(honest.mean_, honest.scale_, train, test, NAMES).passed is True
 
+    def test_an_oscillator_is_not_taken_for_quantiles(self):
+        """From 0 to 100 nearly all lies beyond the normal distribution's end, where all its steps are alike."""
+        random = np.random.default_rng(8)
+        column = np.concatenate([random.uniform(12, 90, 1_000), [6.3, 6.9]])
+        assert examine_scaled(column[:700, None], column[700:, None], ["rsi"]).passed is True
+
     def test_ranks_over_everything(self, rows):
         ranks = rows[0][:, 0].argsort().argsort() / 1_000
         found = examine_scaled(ranks[:700, None], ranks[700:, None], ["rank"])
