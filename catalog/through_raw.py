@@ -5,6 +5,7 @@ The raw store is the truth: killed between the two steps it holds the rows, and 
 does the rest. A catalog whose rows all came this way can be deleted and built again, byte for byte.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace as replace_fields
 from pathlib import Path
@@ -31,7 +32,7 @@ def root_of(catalog: Path, given: Path | None, *, cache_only: bool) -> Path | No
     Return the raw store a command writes through: the one given, else the one beside the catalog; None for no store.
 
     Beside a catalog that holds rows and has no store, none is made: what such rows are worth only a person knows (they
-    may be generated), and a store would take them over as the truth.
+    may be generated), and a store would take them over as the truth. Standard error says so.
 
     Raises
     ------
@@ -45,8 +46,15 @@ def root_of(catalog: Path, given: Path | None, *, cache_only: bool) -> Path | No
         return None
     if given is not None:
         return given
-    beside = store.raw_beside(catalog)
-    return store.raw_name(catalog) if beside is None and not (catalog / "data").exists() else beside
+    beside, name = store.raw_beside(catalog), store.raw_name(catalog)
+    if beside is None and not (catalog / "data").exists():
+        return name
+    if beside is None:
+        sys.stderr.write(
+            f"note: {catalog} holds rows and has no raw store: what comes now goes into the catalog alone and cannot "
+            f"be built again; `--raw {name}` begins a store, `--cache-only` says that this is meant\n"
+        )
+    return beside
 
 
 def take(

@@ -128,6 +128,22 @@ def test_rows_written_before_there_was_a_raw_store_are_taken_into_it(
     rebuilt(raw, catalog)
 
 
+def test_rows_that_go_into_a_catalog_alone_are_said_to(
+    raw: Path, catalog: Path, write_csv: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = rows(200)
+    assert bars(catalog, write_csv(table[:120], "old.csv"), "15m", "--cache-only") == 0
+    assert capsys.readouterr().err == "", "it was asked for"
+    assert bars(catalog, write_csv(table[100:160], "new.csv"), "15m", "--json") == 0
+    said = capsys.readouterr()
+    assert f"note: {catalog} holds rows and has no raw store" in said.err
+    assert json.loads(said.out)["added"] == 40
+    assert not raw.exists()
+    assert bars(catalog, write_csv(table[150:], "more.csv"), "15m", "--raw", str(raw)) == 0
+    assert bars(catalog, write_csv(table[150:], "more.csv"), "15m") == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_build_that_was_killed_is_done_by_the_same_command(
     raw: Path, catalog: Path, write_csv: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
