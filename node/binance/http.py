@@ -37,6 +37,7 @@ _METHODS: dict[HttpMethod, str] = {}
 
 TOO_MANY_REQUESTS = -1003
 TIMESTAMP_OUT_OF_WINDOW = -1021
+SYSTEM_THROTTLED = -1008
 
 # Binance's words for "the request may or may not have been executed".
 _UNKNOWN_CODES = frozenset({-1000, -1001, -1006, -1007})
@@ -69,6 +70,18 @@ def outcome_unknown(error: BaseException) -> bool:
     if isinstance(error, BinanceError):
         return error.status == 408 or error_code(error) in _UNKNOWN_CODES
     return isinstance(error, (HttpError, HttpTimeoutError, msgspec.MsgspecError, OSError))
+
+
+def throttled(error: BaseException) -> bool:
+    """
+    Whether `error` is one of the 503s of which Binance says that nothing was executed and one may send again.
+
+    ``-1008`` (throttled by system-level protection) and "Service Unavailable."; source: general information on the
+    USD-M futures API, HTTP return codes. Every other 503 leaves it open.
+    """
+    if not isinstance(error, BinanceServerError) or error.status != 503:
+        return False
+    return error_code(error) == SYSTEM_THROTTLED or "service unavailable" in str(error.message).lower()
 
 
 def transient(error: BaseException) -> bool:

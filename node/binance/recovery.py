@@ -2,7 +2,8 @@
 Finding out what became of an order, from the venue's own answers, and telling the engine as the user stream would.
 
 Used when a submission ended without an answer, when the engine asks about an order in flight, and when a stop's
-execution was not heard. Nothing here ever sends an order; one that rests there and is rejected here is cancelled.
+execution was not heard. Nothing here makes an order; one that rests there and is rejected here is cancelled, and one
+that can only reduce is sent again under its own id when the venue says that it was too busy to look at it.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from nautilus_trader.model.identifiers import TradeId, VenueOrderId
 from nautilus_trader.model.objects import Currency, Money, Price, Quantity
 from nautilus_trader.model.orders import Order
 
-from node.binance.http import error_code, outcome_unknown
+from node.binance.http import error_code, outcome_unknown, throttled
 from node.binance.incidents import publish_incident
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ LAST_LOOKUP_SECS = 1.0
 LONGEST_WITHDRAWAL_PAUSE_SECS = 10.0
 FAILED_LOOKUPS_BEFORE_INCIDENT = 5
 ABSENCES_BEFORE_REJECTED = 2
+RESEND_PAUSES_SECS = (0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0, 1.0)
+"""Waits between attempts to place what reduces while the venue throttles; then the outcome counts as unknown, s."""
 CANCEL_REJECTED = -2011
+DUPLICATE_ID = -4116
 
 _GONE = frozenset({BinanceOrderStatus.CANCELED, BinanceOrderStatus.EXPIRED, BinanceOrderStatus.EXPIRED_IN_MATCH})
 
@@ -95,12 +99,16 @@ class OrderRecovery:
 
         Without it a 5xx, -1007 or reset connection becomes ``OrderRejected`` although the venue may have executed the
         order: the strategy would enter again and hold twice the position (`knowledge/live-binance.md` §4 F6b).
+
+        A throttled request (503 -1008) was not executed, says the venue. To believe that of an entry would risk a
+        second position; an order that only reduces cannot do harm, and a stop must not wait seconds for a look-up: it
+        is sent again, under the same id, unless the venue knows that id after all.
         """
 
         async def guarded(order: Order, *args: Any) -> None:
             self._sending.add(order.client_order_id)
             try:
-                await submit(order, *args)
+                await self._send(submit, order, *args)
             except asyncio.CancelledError:
                 # Shutdown in the middle of a request. The caller would call it rejected; reconciliation will know.
                 self._log.warning(f"Submission of {order.client_order_id!r} interrupted, outcome unknown")
@@ -115,6 +123,30 @@ class OrderRecovery:
                 self._sending.discard(order.client_order_id)
 
         return guarded
+
+    async def _send(self, submit: Submit, order: Order, *args: Any) -> None:
+        for pause in RESEND_PAUSES_SECS if order.is_reduce_only else ():
+            try:
+                await submit(order, *args)
+            except BinanceError as e:
+                if not throttled(e):
+                    if error_code(e) == DUPLICATE_ID and await self._is_there(order):
+                        return
+                    raise
+                self._log.warning(f"{order.client_order_id!r} throttled: {e}; sent again in {pause} s")
+            else:
+                return
+            await asyncio.sleep(pause)
+            if order.is_closed or order.venue_order_id is not None or await self._is_there(order):
+                return
+        await submit(order, *args)
+
+    async def _is_there(self, order: Order) -> bool:
+        """Return whether the venue knows the order, and tell the engine; a venue that cannot be asked does not."""
+        try:
+            return await self.look_up(order)
+        except BinanceError:
+            return False
 
     def _on_unknown(self, order: Order, error: Exception) -> None:
         client = self._client

@@ -14,7 +14,7 @@ from nautilus_trader.live.node import TradingNode
 from node.binance import upstream
 from node.binance.config import BinanceSettings, client_configs
 from node.binance.factories import _shared
-from node.binance.http import ArgonautBinanceHttpClient, is_loopback, outcome_unknown
+from node.binance.http import ArgonautBinanceHttpClient, is_loopback, outcome_unknown, throttled
 from strategies.errors import ConfigError, RuntimeVersionError
 from strategies.yaml_config import convert
 
@@ -163,6 +163,27 @@ async def test_a_reset_connection_ends_in_a_venue_error_with_unknown_outcome() -
     assert isinstance(error, BinanceServerError)
     assert outcome_unknown(error)
     assert SECRET not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "may_be_sent_again"),
+    [
+        (503, '{"code":-1008,"msg":"Request throttled by system-level protection."}', True),
+        (503, "Service Unavailable.", True),
+        (503, '{"code":-1007,"msg":"Timeout waiting for response"}', False),
+        (503, '{"code":0,"msg":"Unknown error, please check your request or try again later."}', False),
+        (504, '{"code":-1008,"msg":"busy"}', False),
+        (400, '{"code":-1008,"msg":"busy"}', False),
+    ],
+)
+async def test_only_what_binance_calls_a_failure_counts_as_throttled(
+    status: int, text: str, may_be_sent_again: bool
+) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(status=status, text=text)
+
+    _, error = await request_against(handler)
+    assert throttled(error) is may_be_sent_again
 
 
 @pytest.mark.parametrize(

@@ -289,6 +289,62 @@ async def test_an_executed_order_without_an_answer_is_found_and_never_sent_again
     assert await node.errors() == []
 
 
+THROTTLED = {"status": 503, "code": -1008, "message": "Request throttled by system-level protection."}
+UNAVAILABLE = {"status": 503, "code": 0, "message": "Service Unavailable."}
+
+
+@pytest.mark.parametrize("kind", ["market", "stop"])
+@pytest.mark.parametrize("fault", [THROTTLED, UNAVAILABLE], ids=["-1008", "unavailable"])
+async def test_what_reduces_is_sent_again_at_once_when_the_venue_throttles(
+    venue: Any, start_node: Any, kind: str, fault: dict[str, Any]
+) -> None:
+    """Looked up instead, each attempt would take the receive window and a second: twenty seconds without a stop."""
+    node = await start_node()
+    await node.enter()
+    await venue.control("fault", method="POST", path=ORDERS, times=4, **fault)
+    order = {"do": kind, "side": "SELL", "quantity": "100", "reduce_only": True}
+    order_id = (await node.ask(**order, **({"trigger": "1.9"} if kind == "stop" else {})))["id"]
+    state = await node.until(lambda s: s["orders"][order_id]["status"] in {"ACCEPTED", "FILLED"}, 4)
+    assert state["incidents"] == []
+    assert ["OrderRejected", order_id] not in state["heard"]
+    books = await venue.books()
+    sent = [o for o in books["orders"] if o["client_order_id"] == order_id]
+    sent += [o for o in books["algo_orders"] if o["client_algo_id"] == order_id]
+    assert len(sent) == 1
+    assert [i["endpoint"] for i in books["incidents"] if i["what"] == "fault"] == [
+        f"POST /fapi/v1/{'order' if kind == 'market' else 'algoOrder'}"
+    ] * 4
+    assert await node.errors() == []
+
+
+@pytest.mark.parametrize("kind", ["market", "stop"])
+async def test_a_throttled_answer_that_lies_makes_no_second_order(venue: Any, start_node: Any, kind: str) -> None:
+    node = await start_node()
+    await node.enter()
+    await venue.control("event_fault", event="ORDER_TRADE_UPDATE", mode="mute", times=2)
+    await venue.control("event_fault", event="ALGO_UPDATE", mode="mute", times=1)
+    await venue.control("event_fault", event="ACCOUNT_UPDATE", mode="mute", times=1)
+    await venue.control("fault", method="POST", path=ORDERS, mode="execute_then_fail", **THROTTLED)
+    order = {"do": kind, "side": "SELL", "quantity": "40", "reduce_only": True}
+    order_id = (await node.ask(**order, **({"trigger": "1.9"} if kind == "stop" else {})))["id"]
+    state = await node.until(lambda s: s["orders"][order_id]["status"] in {"ACCEPTED", "FILLED"}, 4)
+    assert ["OrderRejected", order_id] not in state["heard"]
+    books = await venue.books()
+    sent = [o for o in books["orders"] if o["client_order_id"] == order_id]
+    sent += [o for o in books["algo_orders"] if o["client_algo_id"] == order_id]
+    assert len(sent) == 1
+    assert venue_net(books) == net(state) == (60 if kind == "market" else 100)
+
+
+async def test_a_throttled_entry_is_looked_up_and_not_sent_again(venue: Any, start_node: Any) -> None:
+    node = await start_node()
+    await venue.control("fault", method="POST", path=ORDERS, **THROTTLED)
+    order_id = (await node.ask(do="market", side="BUY", quantity="100"))["id"]
+    state = await node.until(lambda s: s["orders"][order_id]["status"] == "REJECTED")
+    assert "ORDER_OUTCOME_UNKNOWN" in state["incidents"]
+    assert (await venue.books())["orders"] == []
+
+
 async def test_an_order_that_never_reached_the_venue_is_rejected_only_after_the_receive_window(
     venue: Any, start_node: Any
 ) -> None:
