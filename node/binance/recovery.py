@@ -38,7 +38,7 @@ LAST_LOOKUP_SECS = 1.0
 LONGEST_WITHDRAWAL_PAUSE_SECS = 10.0
 FAILED_LOOKUPS_BEFORE_INCIDENT = 5
 ABSENCES_BEFORE_REJECTED = 2
-RESEND_PAUSES_SECS = (0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0, 1.0)
+RESEND_PAUSES_SECS = (0.1, 0.2, 0.4, *[0.5] * 12)
 """Waits between attempts to place what reduces while the venue throttles; then the outcome counts as unknown, s."""
 CANCEL_REJECTED = -2011
 DUPLICATE_ID = -4116
