@@ -87,6 +87,7 @@ class SignalStrategy(Strategy):
         self._sync = BarSync(self._id.symbol.value, context)
         self._protection = Protection(self, self._id, config.code, config.protection, self._report)
         self._protection.emergency_levels = self.emergency_levels
+        self._protection.levels_to_come = lambda: self._warming
         self._funding = FundingMemory()
         self._rows_seen = 0
         self._last: BarRow | None = None

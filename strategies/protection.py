@@ -43,6 +43,8 @@ _ATTEMPT_NS = 10 * 1_000_000_000
 _MOST_ATTEMPTS = 36**3 - 1_000
 """Attempts have three digits to base 36: counted from a clock of ten seconds they come round after five days."""
 _LONGEST_DELAY_SECS = 60.0
+_LEVELS_WITHIN_SECS = 3.0
+"""How long a position found at a start may wait for history to give it levels: with the start within five seconds."""
 
 
 class Protection(ProtectiveLegs):
@@ -76,6 +78,8 @@ class Protection(ProtectiveLegs):
         self._moves = StopMoves(config)
         self.follows_bars = self._moves.active
         self.emergency_levels: Callable[[Position], Plan | None] = lambda _: None
+        self.levels_to_come: Callable[[], bool] = lambda: False
+        self._levels_due: bool | None = None  # None: nothing awaited; False: until the timer; True: waited enough
 
     # -- what the strategy tells us -----------------------------------------------------------------------------------
 
@@ -117,15 +121,30 @@ class Protection(ProtectiveLegs):
         if self._plan is None or not fits(self._plan, position):
             plan = plan_of_entry(position, self._ours.instrument) or self.emergency_levels(position)
             if plan is None:
-                self._report("critical", "no_levels", "an open position has no protective levels: closing it")
-                self.close(ExitReason.PROTECTION_FAILED)
+                self._without_levels()
                 return
             self._start_cycle(plan)
         for leg in self._legs:
             self._ensure(leg, position)
 
+    def _without_levels(self) -> None:
+        """Close a position nobody has levels for; a node that starts waits some seconds for what history will tell."""
+        if self._levels_due is None and self.levels_to_come():
+            self._levels_due = False
+            self._report("warning", "levels_awaited", "an open position has no levels before history is there: waiting")
+            set_alert(self._strategy.clock, f"levels-{self._instrument_id}", _LEVELS_WITHIN_SECS, self._on_levels_due)
+        if self._levels_due is False and self.levels_to_come():
+            return
+        self._report("critical", "no_levels", "an open position has no protective levels: closing it")
+        self.close(ExitReason.PROTECTION_FAILED)
+
+    def _on_levels_due(self, _: Any) -> None:
+        self._levels_due = True
+        self._on_retry(_)
+
     def on_flat(self) -> None:
         """Cancel whatever is left of the legs; the cycle is over."""
+        self._levels_due = None
         self._closing = None
         self._close_reason = None
         self._close_failures = self._delays = 0
@@ -354,6 +373,7 @@ class Protection(ProtectiveLegs):
         self._read_back.reset()
         self._naked.reset()
         self._moves.reset()
+        self._levels_due = None
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

@@ -5,11 +5,12 @@ from decimal import Decimal
 import pytest
 from nautilus_trader.model.enums import OrderSide, OrderStatus, OrderType, TriggerType
 from nautilus_trader.model.identifiers import ClientOrderId
-from nautilus_trader.model.objects import Quantity
+from nautilus_trader.model.objects import Price, Quantity
 
+from strategies.alerts import set_alert
 from strategies.messages import APPROVAL, SIGNAL, topic
 from strategies.order_ids import Leg, decode
-from strategies.protection import THROUGH_MARKET, ExitReason, ProtectionConfig
+from strategies.protection import THROUGH_MARKET, ExitReason, Plan, ProtectionConfig
 from tests.strategies.engine_kit import BAR_NS, Run, close_of
 
 LONG = {0: ("LONG", 0.98, 1.04)}
@@ -184,6 +185,38 @@ def test_a_persons_position_without_any_levels_is_closed():
     assert run.position is None
     assert run.exit_tags() == ["exit:PROTECTION_FAILED"]
     assert ("critical", "no_levels") in run.incidents
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_a_position_found_before_history_waits_some_seconds_for_its_levels(comes):
+    """At a start the levels of a person's position are known when history has been digested."""
+
+    def begin(strategy):
+        protection = strategy.protection
+        protection.levels_to_come = lambda: True
+        strategy.person("BUY", 70)
+
+        def digested(_):
+            assert strategy.protection.plan is None
+            assert strategy.cache.positions_open_count() == 1, "closed before history could tell"
+            protection.levels_to_come = lambda: False
+            levels = Plan(close_of(1), Price.from_str("0.7000"), Price.from_str("1.7000"))
+            protection.emergency_levels = lambda _: levels
+            protection.on_bar()
+
+        if comes:
+            set_alert(strategy.clock, "digested", 2.0, digested)
+
+    run = Run([1.0] * 4, {}, actions={1: begin}).go()
+    assert ("warning", "levels_awaited") in run.incidents
+    if comes:
+        assert run.open_legs() == {"STOP": ("SELL", "70.0", "0.7000"), "TARGET": ("SELL", "70.0", "1.7000")}
+        assert run.exit_tags() == []
+    else:
+        assert run.position is None
+        assert run.exit_tags() == ["exit:PROTECTION_FAILED"]
+        closed = max(order.ts_last for order in run.cache.orders())
+        assert close_of(1) < closed <= close_of(1) + 5_000_000_000
 
 
 @pytest.mark.parametrize(("side", "quantity", "left"), [("BUY", 50, "150.0"), ("SELL", 40, "60.0")])

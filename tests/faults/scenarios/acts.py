@@ -122,6 +122,18 @@ def human_cancels_the_stop(run: Run) -> None:
     run.until(lambda b: any(s["algo_id"] not in gone for s in closing_stops(b, run.symbol)), what="a new stop", secs=20)
 
 
+def cancels_the_stop(run: Run) -> None:
+    """Cancel the stops that close the position by hand, whoever would put others."""
+    for stop in closing_stops(run.books(), run.symbol):
+        run.control("cancel", algo_id=stop["algo_id"])
+
+
+def still_open(run: Run) -> None:
+    """Assert that the position was not closed, and gets a stop."""
+    run.until(lambda b: run.symbol not in net(b) or covered(b, run.symbol), what="a stop", secs=20)
+    assert run.size, f"seed {run.seed}: the position was closed: {run.log_tail()}"
+
+
 def flat(run: Run) -> None:
     """Assert that the symbol of the scenario is flat."""
     run.until(lambda b: run.symbol not in net(b), what=f"{run.symbol} flat", secs=20)

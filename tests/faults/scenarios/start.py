@@ -4,6 +4,8 @@ from tests.faults.scenarios.acts import (
     RISK,
     TRADES,
     cancel_all_of_ours,
+    cancels_the_stop,
+    change_leverage,
     close_everything,
     control,
     down,
@@ -16,6 +18,7 @@ from tests.faults.scenarios.acts import (
     refuses_to_start,
     restart,
     step,
+    still_open,
     stop_hit,
     symbol_control,
     told_wrong,
@@ -65,6 +68,17 @@ SCENARIOS: tuple[Scenario, ...] = (
         (position, down(fault({"path": "/fapi/v1/openAlgoOrders$"}, times=2)), protected),
     ),
     Scenario("-", "kill -9 with a position open", 1, (position, restart, protected)),
+    Scenario("-", "a person doubles while no node runs", 1, (position, down(human("with", "1")), protected)),
+    Scenario(
+        "-", "a person reverses while no node runs", 1, (position, down(human("against", "2")), still_open, protected)
+    ),
+    Scenario(
+        "-",
+        "a person reverses and cancels the stop while no node runs",
+        1,
+        (position, down(human("against", "2"), cancels_the_stop), still_open, protected),
+    ),
+    Scenario("-", "a person changes the leverage while no node runs", 2, (position, down(change_leverage), protected)),
     Scenario(
         "-",
         "gap through the stop while no node runs",
