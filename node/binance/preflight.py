@@ -80,10 +80,21 @@ async def run_preflight(
         try:
             findings.extend(await check())
         except VenueRequestError as e:
-            findings.append(_fail(name, str(e), "check the base URL, the network, and the key's permissions"))
+            findings.append(_fail(name, str(e), _remedy(e)))
         except (KeyError, TypeError, ValueError) as e:
             findings.append(_fail(name, f"unexpected answer: {e!r}", "the venue's interface has changed"))
     return findings
+
+
+def _remedy(error: VenueRequestError) -> str:
+    if error.status in (418, 429):
+        when = "later" if error.retry_after_secs is None else f"in {error.retry_after_secs:g} s"
+        return (
+            f"the venue takes no requests from this address for now: start again {when} (a supervisor does), not before"
+        )
+    if error.status in (401, 403) or error.code in (-2014, -2015):
+        return "check the key, its permissions and its list of addresses"
+    return "check the base URL and the network"
 
 
 def startable(findings: Sequence[Finding]) -> bool:

@@ -178,6 +178,32 @@ async def test_preflight_names_what_is_wrong_and_what_to_do(
         assert finding.remedy
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "words"),
+    [
+        (418, '{"code":-1003,"msg":"banned"}', {"Retry-After": "37"}, "start again in 37 s"),
+        (429, '{"code":-1003,"msg":"slow"}', {}, "start again later"),
+        (401, '{"code":-2015,"msg":"Invalid API-key, IP, or permissions"}', {}, "check the key"),
+        (503, "down", {}, "check the base URL and the network"),
+    ],
+)
+async def test_preflights_remedy_is_that_of_the_answer(
+    status: int, body: str, headers: dict[str, str], words: str
+) -> None:
+    plain = venue_answers()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("dual"):
+            return web.Response(status=status, text=body, headers=headers)
+        return await plain(request)
+
+    async with serving(handler) as url, BinanceRest(url, "k", SECRET) as rest:
+        findings = await run_preflight(rest, symbols=["XRPUSDT"], time_ms=lambda: 1_700_000_000_000)
+    (found,) = (f for f in findings if f.check == "position_mode")
+    assert found.severity is Severity.FAIL
+    assert words in found.remedy
+
+
 async def test_what_is_refused_for_its_time_stamp_is_signed_with_the_venues_time_unless_it_opens_risk() -> None:
     """This machine's clock runs 5 s ahead: nothing was executed, and what protects must still arrive."""
     server_ms, executed, refused = 1_700_000_000_000, [], []
