@@ -10,6 +10,8 @@ uses decimals, and the same floats in the same order wherever the engine uses fl
     fee, profit, balance       float, then half away from zero to 1e-8           the engine's Money
     funding                    half-even to 1e-8                                 node.simulation.modules
     moved stop                 decimals of the floats' shortest texts, half-even  strategies.stop_moves
+    activation of a trailing   decimals of the floats' shortest texts, half-even  strategies.protection_plan
+    trigger of a trailing      float, then half away from zero to the digit       the engine's Price
 
 Everything compiled stands in this one file for the reason given in ``strategies.kernel.step``: numba's cache notices a
 change of the file a function stands in, not of the modules that file imports.
@@ -73,8 +75,11 @@ from numba import njit
     EVEN_DEN,
     TEXT_SCALE,  # price units to units of the shortest texts
     RAW_SCALE,  # price units to the engine's stored integers, 1e-16
+    VENUE,  # the venue's trailing stop: callback in basis points, 0: none
+    VENUE_FROM_NUM,  # profit in R at which it begins; 0: at once
+    VENUE_FROM_DEN,
     N_INTS,
-) = range(51)
+) = range(54)
 
 # --- positions in the float settings ---
 PRICE_SCALE, PRICE_POWER, QUANTITY_POWER, ASSUMED, SLOW_FACTOR, MAINTENANCE, LIQUIDATION_FEE, CLOSE_COST, TICK_FLOAT = (
@@ -96,6 +101,14 @@ T_SIDE, T_ENTRY_NS, T_EXIT_NS, T_ENTRY, T_EXIT, T_QUANTITY, T_REASON, T_GROSS, T
     range(12)
 )
 T_WIDTH = 12
+
+# --- the venue's trailing stop of a position (int64) ---
+(
+    V_FOLLOWS,  # 1: activated
+    V_TRIGGER,  # price units; 0: not yet
+    V_FROM,  # activation price, price units; 0: nothing reaches it
+    V_FIRST,  # 1: matched before the stop
+) = range(4)
 
 # --- exit reasons ---
 STOP_LOSS, TAKE_PROFIT, REVERSE_SIGNAL, TIME_STOP, LIQUIDATED, TRAILING_STOP = range(6)
@@ -394,6 +407,137 @@ def moved_stop(
     return level, 0
 
 
+# -- the venue's trailing stop ----------------------------------------------------------------------------------------
+
+
+@_compile
+def _followed(last: int, side: int, s: np.ndarray, f: np.ndarray) -> int:
+    """Return the trigger the engine computes from the last price; it lies on a digit, not on the tick grid."""
+    x = as_float(last, f[PRICE_POWER])
+    offset = x * (float(s[VENUE]) / 100.0) / 100.0
+    return away((x - side * offset) * f[PRICE_SCALE])
+
+
+@_compile
+def _begins(entry: int, unit: int, side: int, s: np.ndarray) -> int:
+    """
+    Return the activation price in price units, half-even to the tick; 0: none above zero, -1: the figures do not fit.
+
+    `entry` and `unit` (1 R) are in units of the shortest texts.
+    """
+    num, den, grid = s[VENUE_FROM_NUM], s[VENUE_FROM_DEN], s[TICK] * s[TEXT_SCALE]
+    if side < 0 and compare(num, unit, entry, den) >= 0:
+        return 0
+    if float(den) * float(grid) > 2e18:
+        return -1
+    d = den * grid
+    estimate = (float(entry) * float(den) + side * float(num) * float(unit)) / float(d)
+    if not estimate < _TICKS_AT_MOST:
+        return -1
+    q = int(estimate)
+    r = int(np.int64(np.uint64(wrapped(entry, den, q, d)) + np.uint64(wrapped(side * num, unit, 0, 0))))  # a few d
+    while r < 0:
+        q -= 1
+        r += d
+    while r >= d:
+        q += 1
+        r -= d
+    if 2 * r > d or (2 * r == d and q % 2 == 1):
+        q += 1
+    return q * s[TICK]
+
+
+@_compile
+def _queue(trail: np.ndarray, side: int, stop: int, newer: bool, s: np.ndarray) -> None:
+    """
+    Note which of trailing stop and stop is matched first: the one farther from the market, of equals the older.
+
+    So the engine sorts when an order is added (a stop that is `newer`, else the trailing stop), and never again. Its
+    keys are 128-bit integers of 1e-16 cut to 64 bits, as in :func:`_high_first`.
+    """
+    own = wrapped(trail[V_TRIGGER] or trail[V_FROM], s[RAW_SCALE], 0, 0)
+    other = wrapped(stop, s[RAW_SCALE], 0, 0)
+    trail[V_FIRST] = newer if own == other else (own < other) == (side > 0)
+
+
+@_compile
+def _place(trail: np.ndarray, side: int, entry: int, stop: int, close: int, s: np.ndarray, f: np.ndarray) -> bool:
+    """
+    Place the trailing stop of a position opened at a close; return whether the figures fit.
+
+    `entry` is a shortest text, `stop` and `close` are price units. An activation price the market has reached already
+    is refused by the venue, and the order placed again without one.
+    """
+    trail[:] = 0
+    trail[V_FOLLOWS] = 1
+    unit = (entry - stop * s[TEXT_SCALE]) * side
+    if s[VENUE_FROM_NUM] and (unit > 0 or (unit == 0 and side < 0)):  # slippage may have gone to a stop one tick away
+        trail[V_FROM] = _begins(entry, unit, side, s)
+        if trail[V_FROM] < 0:
+            return False
+        trail[V_FOLLOWS] = (close - trail[V_FROM]) * side >= 0
+    if trail[V_FOLLOWS]:
+        trail[V_TRIGGER] = _followed(close, side, s, f)
+    _queue(trail, side, stop, False, s)
+    return True
+
+
+@_compile
+def _match(
+    price: int,
+    last: int,
+    opened: int,
+    side: int,
+    stop: int,
+    target: int,
+    trail: np.ndarray,
+    s: np.ndarray,
+    f: np.ndarray,
+) -> tuple[int, int]:
+    """
+    Let the engine match its orders at `price`; return the exit's reason (-1: none) and its price before slippage.
+
+    What follows is moved after the matching, and by the price before this one (``OrderMatchingEngine.iterate``).
+    """
+    back = trail[V_FOLLOWS] and (price - trail[V_TRIGGER]) * side <= 0
+    if (price - stop) * side <= 0 and not (back and trail[V_FIRST]):
+        return STOP_LOSS, opened if (opened - stop) * side < 0 else stop
+    if back:
+        trigger = trail[V_TRIGGER]
+        return TRAILING_STOP, opened if (opened - trigger) * side < 0 else trigger
+    if (price - target) * side >= 0:
+        return TAKE_PROFIT, opened if (opened - target) * side > 0 else target
+    if trail[V_FOLLOWS] == 0:
+        trail[V_FOLLOWS] = (price - trail[V_FROM]) * side >= 0
+    if trail[V_FOLLOWS]:
+        trigger = _followed(last, side, s, f)
+        if trail[V_TRIGGER] == 0 or (trigger - trail[V_TRIGGER]) * side > 0:
+            trail[V_TRIGGER] = trigger
+    return -1, 0
+
+
+@_compile
+def _walk(
+    bar: np.ndarray, last: int, side: int, stop: int, target: int, trail: np.ndarray, s: np.ndarray, f: np.ndarray
+) -> tuple[int, int]:
+    """Walk through a bar's four prices, passing over those that move nothing; return as :func:`_match`."""
+    opened, high, low, close = bar[OPEN], bar[HIGH], bar[LOW], bar[CLOSE]
+    high_first = _high_first(opened, high, low, s[RAW_SCALE])
+    for at in range(4):
+        price = opened if at == 0 else close
+        moves = price != last
+        if at in (1, 2):
+            upper = (at == 1) == high_first
+            price = high if upper else low
+            moves = price > last if upper else price < last
+        if moves:
+            reason, level = _match(price, last, opened, side, stop, target, trail, s, f)
+            if reason >= 0:
+                return reason, level
+            last = price
+    return -1, 0
+
+
 # -- equity -----------------------------------------------------------------------------------------------------------
 
 _P_BAR_DAY, _P_VALUE, _P_PEAK, _P_WORST, _P_FILLED, _P_BAR, _P_START = range(7)
@@ -459,7 +603,7 @@ def run(
         the warm-up).
     texts : np.ndarray
         int64 (n, 6): shortest texts of high, low, close and of a buyer's and a seller's fill at the close, and the sum
-        of true ranges so far; (0, 6) when no stop moves.
+        of true ranges so far; (0, 6) when no stop moves and none has an activation price.
     floats : np.ndarray
         float64 (n, 4): close, high, low as the engine's floats, ATR.
     rates : np.ndarray
@@ -489,6 +633,8 @@ def run(
     balance = s[START_BALANCE]
     moves = s[TRAIL] != 0 or s[EVEN] != 0
     watch = s[DAILY_DEN] != 0
+    venue = s[VENUE] != 0
+    trail = np.zeros(4, np.int64)
     nets = np.zeros(500, np.int64)
     count = 0
     day, day_start, latched = (-1), balance, False
@@ -500,6 +646,7 @@ def run(
     earliest = 0
     blocked = barred = -1
     pending = 0
+    shown = balance  # as of the last equity point
     i = 0
     while True:
         # -- flat: the next wish ---------------------------------------------------------------------------------------
@@ -547,15 +694,26 @@ def run(
         first_stop = stop
         best = 0
         entry_text = 0
-        if moves:
+        if moves or s[VENUE_FROM_NUM]:
             entry_text = texts[i, TEXT_BUY] if side > 0 else texts[i, TEXT_SELL]
         signed = side * quantity * scale
         _note(point, daily, i, times[i, DAY_INDEX], (balance + signed * (close - entry)) / _MONEY)
         reason = -1
         exit_price = 0
         exit_ns = 0
-        inside = False
+        inside = late = False
         j = i
+        if venue:
+            if not _place(trail, side, entry_text, stop, close, s, f):
+                return TOO_FINE
+            # Orders sent on a close are matched at it; a trigger a callback away may be the close itself on few digits.
+            reason, level = _match(close, close, bars[i, OPEN], side, stop, target, trail, s, f)
+            if reason >= 0:
+                late = True
+                exit_price = slipped(level, side < 0, s[TRIGGER_UP], s[TRIGGER_DOWN], s[TRIGGER_DEN], tick)
+                exit_ns = times[i, CLOSE_NS]
+                if not s[ENTER_ON_EXIT_BAR]:
+                    barred, blocked = blocked, j + 1
         while reason < 0:
             j += 1
             if j == n:
@@ -582,7 +740,9 @@ def run(
                     continue
             # -- the exchange walks through the bar --------------------------------------------------------------------
             opened, high, low, close = bars[j, OPEN], bars[j, HIGH], bars[j, LOW], bars[j, CLOSE]
-            if (low <= stop or high >= target) if side > 0 else (high >= stop or low <= target):
+            if venue:
+                reason, level = _walk(bars[j], before, side, stop, target, trail, s, f)
+            elif (low <= stop or high >= target) if side > 0 else (high >= stop or low <= target):
                 if side > 0:
                     up, down = target, stop
                 else:
@@ -596,6 +756,7 @@ def run(
                 else:
                     level, upper = down, False
                 reason = TAKE_PROFIT if upper == (side > 0) else STOP_LOSS
+            if reason >= 0:
                 exit_price = slipped(level, side < 0, s[TRIGGER_UP], s[TRIGGER_DOWN], s[TRIGGER_DEN], tick)
                 exit_ns = times[j - 1, CLOSE_NS]
                 inside = True
@@ -632,7 +793,7 @@ def run(
             while k < len(signals) and signals[k] < j:
                 k += 1
             wish = int(sides[k]) if k < len(signals) and signals[k] == j else 0
-            refused = False
+            sent = refused = False
             if reason < 0 and s[TIME_STOP_NS] and times[j, CLOSE_NS] - times[entered, CLOSE_NS] >= s[TIME_STOP_NS]:
                 reason = TIME_STOP
             if moves:
@@ -656,6 +817,7 @@ def run(
                         reason = STOP_LOSS
                     elif moved:
                         stop = moved
+                        sent = True
                         refused = moved == close  # the text of the close lies above it, the close does not
             if wish == -side:
                 pending = wish
@@ -665,17 +827,26 @@ def run(
                 latched = latched or breached(balance + signed * (close - entry), day_start, s)
             if reason < 0 and refused:
                 reason = STOP_LOSS
-            if reason < 0:
+            if venue and sent and reason < 0:
+                _queue(trail, side, stop, True, s)
+                reason, level = _match(close, close, opened, side, stop, target, trail, s, f)
+                late = reason >= 0
+            if reason < 0 or late:
                 _note(point, daily, j, times[j, DAY_INDEX], (balance + signed * (close - entry)) / _MONEY)
+            if reason < 0:
                 continue
-            exit_price = slipped(close, side < 0, s[SLIP_UP], s[SLIP_DOWN], s[SLIP_DEN], tick)
+            if late:
+                exit_price = slipped(level, side < 0, s[TRIGGER_UP], s[TRIGGER_DOWN], s[TRIGGER_DEN], tick)
+            else:
+                exit_price = slipped(close, side < 0, s[SLIP_UP], s[SLIP_DOWN], s[SLIP_DEN], tick)
             exit_ns = times[j, CLOSE_NS]
             earliest = j + 1
-            if reason == STOP_LOSS and not s[ENTER_ON_EXIT_BAR]:
+            if (reason == STOP_LOSS or late) and not s[ENTER_ON_EXIT_BAR]:
                 # The guard takes an exit with this reason for one inside the bar to come. A reversal of this bar still
                 # meets what the trade before left behind.
                 barred, blocked = blocked, j + 1
         if reason < 0:  # the data ended
+            shown = balance
             metrics[M_OPEN] = side * as_float(quantity, f[QUANTITY_POWER])
             metrics[M_BARS_HELD] += n - 1 - entered
             break
@@ -683,6 +854,7 @@ def run(
         x_float = as_float(exit_price, f[PRICE_POWER])
         fee = fee_of(q_float, x_float, s[FEE_NUM], s[FEE_DEN])
         points = x_float - e_float if side > 0 else e_float - x_float
+        shown = balance
         balance += away(q_float * points * _MONEY) - fee
         fees += fee
         gross = signed * (exit_price - entry)
@@ -720,7 +892,12 @@ def run(
             ended = 3 if s[LIQUIDATION] else 4
             if s[LIQUIDATION]:
                 balance = max(balance, 0)  # what was lost beyond the account the insurance fund carries
-        _note(point, daily, j, times[j, DAY_INDEX], balance / _MONEY)
+        if not late:
+            shown = balance
+            _note(point, daily, j, times[j, DAY_INDEX], balance / _MONEY)
+        elif j + 1 < n:  # the recorder takes it for one inside the bar to come
+            shown = balance
+            _note(point, daily, j + 1, times[j + 1, DAY_INDEX], balance / _MONEY)
         if ended:
             metrics[M_ENDED] = ended
             break
@@ -729,7 +906,7 @@ def run(
     for d in range(int(point[_P_FILLED]) + 1, len(daily)):
         daily[d] = point[_P_VALUE]
     metrics[M_MAX_DRAWDOWN] = point[_P_WORST]
-    metrics[M_BALANCE] = balance / _MONEY
+    metrics[M_BALANCE] = shown / _MONEY
     metrics[M_EQUITY] = point[_P_VALUE]
     return OK
 

@@ -25,6 +25,7 @@ type Floats = npt.NDArray[np.float64]
 MONEY = 10**8
 _LARGEST = 2**61
 _FINEST_FEE = 9 * 10**7  # times 1e8 it is still an exact float
+_FINEST_ACTIVATION = 8  # digits: the node's 28 then hold every activation price exactly
 _KILL_MEMORY = 500  # actors.latches keeps so many results
 
 
@@ -93,7 +94,7 @@ class Settings:
     balance : float
         USDT at the start of every run.
     moves : bool
-        Whether a stop may move, so that the shortest texts of prices are needed.
+        Whether a stop may move or have an activation price, so that the shortest texts of prices are needed.
     slippage_bps : float
         Of market orders.
     warmup_bars : int
@@ -125,10 +126,6 @@ def refuse_unsupported(config: NodeConfig) -> None:
         "data_quality": (config.data_quality is not None, "pauses are not simulated: leave the section out"),
         "backtest.latency_ms": (config.backtest.latency_ms > 0, "on bars any latency means the next bar: set 0"),
         "risk.limits.one_per_symbol": (not config.risk.limits.one_per_symbol, "adding to positions: set true"),
-        "strategy.protection.trailing": (
-            isinstance(config.strategy.protection.trailing, VenueTrailing),
-            "the venue's own trailing stop is not simulated: choose `by: bars`",
-        ),
     }
     for key, (wrong, remedy) in remedies.items():
         if wrong:
@@ -251,6 +248,12 @@ def settings_of(config: NodeConfig, instrument: Instrument, rate_scale: int, tex
             (k.TRAIL_STEP_NUM, trailing.step_r, "step_r"),
         ):
             put_fraction(at, at + 1, Fraction(exact(value)), f"protection.trailing.{what}")
+    elif isinstance(trailing, VenueTrailing):
+        ints[k.VENUE] = int((exact(trailing.callback) * 10_000).to_integral_value())
+        share = exact(trailing.activate_r)
+        if -int(share.as_tuple().exponent) > _FINEST_ACTIVATION:
+            raise ConfigError(f"protection.trailing.activate_r: {share} has too many digits for a sweep: round it")
+        put_fraction(k.VENUE_FROM_NUM, k.VENUE_FROM_DEN, Fraction(share), "protection.trailing.activate_r")
     even = protection.break_even
     if even is not None:
         ints[k.EVEN] = 1
@@ -265,7 +268,7 @@ def settings_of(config: NodeConfig, instrument: Instrument, rate_scale: int, tex
     floats[k.QUANTITY_POWER] = 10.0 ** (16 - q)
     floats[k.ASSUMED] = config.strategy.assumed_slippage
     floats[k.TICK_FLOAT] = float(instrument.tick)
-    moves = bool(ints[k.TRAIL] or ints[k.EVEN])
+    moves = bool(ints[k.TRAIL] or ints[k.EVEN] or ints[k.VENUE_FROM_NUM])
     return Settings(
         ints=ints,
         floats=floats,

@@ -4,17 +4,25 @@ import os
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
+import research.sweep.simulate as simulation
 from actors.risk_state import RiskLimits
+from catalog.ingest import main as ingest
 from node.config import BacktestConfig, FeesConfig, RiskConfig
+from strategies.base import Wish
+from strategies.composite import _FEATURES, Composite
+from strategies.kernel.columns import FEATURE_SCHEMA
 from strategies.kernel.params import CompositeParams
-from strategies.protection_plan import BarTrailing, BreakEven, ProtectionConfig
+from strategies.messages import Side
+from strategies.protection_plan import BarTrailing, BreakEven, ProtectionConfig, VenueTrailing
 from strategies.sizing import MarginRatio, RiskFraction
 
 ROOT = Path(__file__).parents[3]
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "XRPUSDT")
 STEP = 900_000_000_000
 DAY = 96 * STEP
+START = 1_743_465_600_000_000_000  # 2025-04-01
 
 
 def _data():
@@ -46,9 +54,17 @@ def random_params(random):
     )
 
 
+def random_venue_trailing(random):
+    return VenueTrailing(
+        callback=float(_choice(random, 0.001, 0.002, 0.005, 0.01, round(int(random.integers(1, 60)) / 1000, 3))),
+        activate_r=float(_choice(random, 0, 0, 1e-6, 0.01, 0.2, 0.5, 1, 100, round(float(random.uniform(0, 3)), 6))),
+    )
+
+
 def random_protection(random):
     trailing = None
-    if random.random() < 0.5:
+    by = random.random()
+    if by < 0.4:
         trailing = BarTrailing(
             distance=float(_choice(random, 0.5, 1, 1.5, 2, round(float(random.uniform(0.1, 4)), 2))),
             unit=_choice(random, "r", "atr"),
@@ -56,6 +72,8 @@ def random_protection(random):
             step_r=float(_choice(random, 0, 0.1, 0.25, round(float(random.uniform(0, 0.5)), 2))),
             atr_bars=int(_choice(random, 1, 5, 14, 14, 50)),
         )
+    elif by < 0.75:
+        trailing = random_venue_trailing(random)
     even = None
     if random.random() < 0.4:
         even = BreakEven(
@@ -139,3 +157,37 @@ def random_config(base, random, *, start=None, end=None, funding=True):
         risk=RiskConfig(limits=random_limits(random, balance), sizing=sizing),
         backtest=backtest,
     )
+
+
+def scripted_catalog(folder, symbol, prices, digits):
+    """Return a catalog of 15m bars from START on; `prices` are rows of open, high, low and close."""
+    lines = ["open_time,open,high,low,close,volume"]
+    lines += [
+        f"{(START + STEP * i) // 10**6}," + ",".join(f"{price:.{digits}f}" for price in bar) + ",100000"
+        for i, bar in enumerate(zip(*prices, strict=True))
+    ]
+    (folder / "x.csv").write_text("\n".join(lines) + "\n")
+    common = ["--symbol", symbol, "--from", str(folder / "x.csv"), "--catalog", str(folder / "catalog")]
+    assert not ingest(["klines", "--interval", "15m", *common])
+    return folder / "catalog"
+
+
+def script(monkeypatch, params, votes):
+    """Let both simulations hear `votes`, +1, -1 or 0 a bar, instead of the composite's; all else stays theirs."""
+
+    def evaluate(self, row, funding):
+        self._kernel.advance(row.open, row.high, row.low, row.close, row.volume, np.nan, np.nan, funding, np.nan)
+        sign, atr = votes[(row.close_ns - START) // STEP - 1], self._atr
+        out = self._kernel.complete()
+        if not sign or not atr > 0:
+            return None
+        stop, target = row.close - sign * params.stop_atr * atr, row.close + sign * params.target_atr * atr
+        side = Side.LONG if sign > 0 else Side.SHORT
+        return Wish(side, 1.0, row.close, stop, target, atr, out[_FEATURES], FEATURE_SCHEMA)
+
+    def signals(window, _params, _settings):
+        rows = [i for i in range(window.first, len(votes)) if votes[i]]
+        return np.array(rows, dtype=np.int64), np.array([votes[i] for i in rows], dtype=np.int8)
+
+    monkeypatch.setattr(Composite, "evaluate", evaluate)
+    monkeypatch.setattr(simulation, "_signals", signals)

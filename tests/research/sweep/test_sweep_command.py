@@ -134,7 +134,6 @@ def test_mistakes_are_named(files, change, message):
     [
         (("gate", "mode"), "shadow", "gate.mode"),
         (("backtest", "latency_ms"), 5.0, "latency_ms"),
-        (("strategy", "protection"), {"trailing": {"by": "venue", "callback": 0.01}}, "trailing"),
         (("risk", "limits"), {"one_per_symbol": False}, "one_per_symbol"),
     ],
 )

@@ -48,11 +48,11 @@ def test_twenty_five_sets_of_three_generated_symbols(generated, base):
     outcomes = [_run(job) for job in jobs(range(25), ("2025-04-20", "2025-04-27"), generated, base)]
     trades, reasons = report(outcomes)
     assert trades > 250
-    assert {"STOP_LOSS", "TAKE_PROFIT", "REVERSE_SIGNAL", "TIME_STOP"} <= reasons
+    assert {"STOP_LOSS", "TAKE_PROFIT", "REVERSE_SIGNAL", "TIME_STOP", "TRAILING_STOP"} <= reasons
 
 
 def test_a_few_sets_of_all_generated_days(generated, base):
-    outcomes = [_run(job) for job in jobs(range(100, 101), ("2025-04-03", "2025-06-29"), generated, base)]
+    outcomes = [_run(job) for job in jobs(range(112, 113), ("2025-04-03", "2025-06-29"), generated, base)]
     assert report(outcomes)[0] > 100
 
 
@@ -76,4 +76,5 @@ def test_two_hundred_sets_of_three_symbols(request, base):
     trades, reasons = report(outcomes)
     sys.stderr.write(f"{len(outcomes)} runs, {trades} trades equal, reasons {sorted(reasons)}\n")
     assert trades > 10 * sets
-    assert {"STOP_LOSS", "TAKE_PROFIT", "REVERSE_SIGNAL", "TIME_STOP", "fast_kill", "slow_kill"} <= reasons
+    exits = {"STOP_LOSS", "TAKE_PROFIT", "REVERSE_SIGNAL", "TIME_STOP", "TRAILING_STOP"}
+    assert exits | {"fast_kill", "slow_kill"} <= reasons

@@ -6,19 +6,13 @@ import msgspec
 import numpy as np
 import pytest
 
-import research.sweep.simulate as simulation
-from catalog.ingest import main as ingest
 from research.sweep.check import first_difference, node_run
 from research.sweep.market import prepare
-from strategies.base import Wish
-from strategies.composite import _FEATURES, Composite
-from strategies.kernel.columns import FEATURE_SCHEMA
+from research.sweep.simulate import simulate
 from strategies.kernel.params import CompositeParams
-from strategies.messages import Side
 from strategies.protection_plan import BarTrailing, ProtectionConfig
-from tests.research.sweep.sweep_kit import STEP, on
+from tests.research.sweep.sweep_kit import START, STEP, on, script, scripted_catalog
 
-START = 1_743_465_600_000_000_000  # 2025-04-01
 BARS, FIRST = 150, 70
 PARAMS = CompositeParams(signal_threshold=1, adx_threshold=0.0, volume_multiplier=0.0, stop_atr=1.0, target_atr=6.0)
 
@@ -30,24 +24,7 @@ def side_of(index):
 
 @pytest.fixture(name="scripted")
 def scripted_fixture(monkeypatch):
-    """Let both simulations hear the script instead of the composite vote; all else stays theirs."""
-
-    def evaluate(self, row, funding):
-        self._kernel.advance(row.open, row.high, row.low, row.close, row.volume, np.nan, np.nan, funding, np.nan)
-        sign, atr = side_of((row.close_ns - START) // STEP - 1), self._atr
-        out = self._kernel.complete()
-        if not sign or not atr > 0:
-            return None
-        stop, target = row.close - sign * PARAMS.stop_atr * atr, row.close + sign * PARAMS.target_atr * atr
-        side = Side.LONG if sign > 0 else Side.SHORT
-        return Wish(side, 1.0, row.close, stop, target, atr, out[_FEATURES], FEATURE_SCHEMA)
-
-    def signals(window, _params, _settings):
-        rows = np.arange(max(FIRST, window.first), BARS, dtype=np.int64)
-        return rows, np.array([side_of(i) for i in rows.tolist()], dtype=np.int8)
-
-    monkeypatch.setattr(Composite, "evaluate", evaluate)
-    monkeypatch.setattr(simulation, "_signals", signals)
+    script(monkeypatch, PARAMS, [side_of(i) for i in range(BARS)])
 
 
 @pytest.fixture(name="config")
@@ -57,14 +34,7 @@ def config_fixture(tmp_path, base):
     opened = np.concatenate([[close[0]], close[:-1]])
     wick = 0.02 * random.random((2, BARS))
     high, low = np.round(np.maximum(opened, close) + wick[0], 4), np.round(np.minimum(opened, close) - wick[1], 4)
-    lines = ["open_time,open,high,low,close,volume"]
-    lines += [
-        f"{(START + STEP * i) // 10**6},{opened[i]:.4f},{high[i]:.4f},{low[i]:.4f},{close[i]:.4f},1000"
-        for i in range(BARS)
-    ]
-    (tmp_path / "x.csv").write_text("\n".join(lines) + "\n")
-    common = ["--symbol", "XRPUSDT", "--from", str(tmp_path / "x.csv"), "--catalog", str(tmp_path / "catalog")]
-    assert not ingest(["klines", "--interval", "15m", *common])
+    catalog = scripted_catalog(tmp_path, "XRPUSDT", (opened, high, low, close), 4)
     limits = msgspec.structs.replace(
         base.risk.limits, daily_loss=None, fast_kill_losses=None, slow_kill_trades=None, enter_on_exit_bar=False
     )
@@ -72,7 +42,7 @@ def config_fixture(tmp_path, base):
     strategy = msgspec.structs.replace(base.strategy, protection=protection, warmup_bars=60, history_bars=0)
     strategy = msgspec.structs.replace(strategy, assumed_slippage=0.0)
     backtest = msgspec.structs.replace(base.backtest, start=None, end=None, funding=False)
-    made = on(base, tmp_path / "catalog", "XRPUSDT")
+    made = on(base, catalog, "XRPUSDT")
     risk = msgspec.structs.replace(base.risk, limits=limits)
     return msgspec.structs.replace(made, strategy=strategy, risk=risk, backtest=backtest)
 
@@ -84,7 +54,7 @@ def test_a_reversal_on_a_bar_that_the_exit_before_last_has_barred_is_refused(scr
     The first exit bars the bar to come, on which the second trade (a reversal) ends the same way, and reverses again.
     """
     market = prepare(config, "XRPUSDT")
-    ours = simulation.simulate(market, PARAMS)
+    ours = simulate(market, PARAMS)
     node = node_run(config, "XRPUSDT", PARAMS, market.start_ns, market.end_ns)
     assert first_difference(ours, node) is None
     trades = node.trades
