@@ -34,10 +34,10 @@ def main(argv: list[str] | None = None) -> int:
 
     from research.doubt.examine import (  # noqa: PLC0415 - keeps --help fast
         Options,
-        examine_fold_models,
         examine_gates,
         examine_ranked,
         examine_runs,
+        examine_study,
     )
     from research.doubt.recorded import NOT_RECORDED, record_look  # noqa: PLC0415
     from research.doubt.report import conclude  # noqa: PLC0415
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         for name, found in examine_runs(runs, options).items()
         for d in found
     ]
-    doubts += [*examine_gates(runs, options), *examine_fold_models(args.result, args.catalog)]
+    doubts += [*examine_gates(runs, options), *examine_study(args.result, args.catalog)]
     run = next(iter(runs.values()))
     facts = {"result": str(run.source), "data_hash": run.data_hash, "seed": args.seed, "synthetic": run.synthetic}
     facts |= record_look(command, args.result, looked, args.ledger, seed=args.seed)

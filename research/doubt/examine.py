@@ -88,9 +88,9 @@ def examine_gates(runs: dict[str, Run], options: Options) -> list[Doubt]:
     return doubts
 
 
-def examine_fold_models(path: Path, catalog: Path | None) -> list[Doubt]:
+def examine_study(path: Path, catalog: Path | None) -> list[Doubt]:
     """
-    Return the doubts on the models a walk-forward trained, each examined anew; none of another result.
+    Return the doubts on a walk-forward's stored files and on the models it trained, each examined anew; else none.
 
     Raises
     ------
@@ -99,17 +99,21 @@ def examine_fold_models(path: Path, catalog: Path | None) -> list[Doubt]:
 
     """
     file = result_file(path)
-    plain = msgspec.json.decode(file.read_bytes())
-    variants = plain.get("variants", []) if isinstance(plain, dict) else []
-    if all(v["gate"] == "off" for v in variants):
+    stored = file.read_bytes()
+    plain = msgspec.json.decode(stored)
+    if not isinstance(plain, dict) or "variants" not in plain:
         return []
-    from research.walkforward.models import examine_models  # noqa: PLC0415 - a study imports most of this project
+    from research.walkforward.models import (  # noqa: PLC0415 - a study imports most of this project
+        examine_models,
+        examine_stored,
+    )
 
     planned = read_plan(file.parent)
     if planned is None:
         why = f"{file}: the study's plan (config.json of this version) is not beside it"
         return [unknown("fold models", Reason.UNAVAILABLE, why)]
-    return examine_models(file.parent, planned, variants, catalog)
+    whole = examine_stored(file.parent, planned, stored)
+    return [whole, *examine_models(file.parent, planned, plain["variants"], catalog)]
 
 
 def examine_ranked(ranking: list[Ranked], options: Options) -> list[Doubt]:

@@ -26,7 +26,7 @@ from research.training import HISTORY_BARS, Sets, build_dataset, split
 from research.walkforward.config import account_name
 from research.walkforward.folds import Fold
 from research.walkforward.gate import FoldModel, digest_of, train_config
-from research.walkforward.study import Plan, needed_symbols
+from research.walkforward.study import Plan, collect, needed_symbols, result_json
 from research.walkforward.work import Prepared, Task, gate_settings, prepared_folder
 from strategies.errors import ArgonautError
 from strategies.kernel.columns import FEATURE_SCHEMA, MODEL_FEATURES, column_indices
@@ -225,6 +225,23 @@ def examine_models(
             found = {n: [_by_other_code(d) for d in of] for n, of in found.items()}
         doubts += [msgspec.structs.replace(d, name=f"{name}: {d.name}") for d in pooled(found)]
     return doubts
+
+
+def examine_stored(folder: Path, planned: Plan, stored: bytes) -> Doubt:
+    """Return whether a study's result is what the files of its folds, put together again, give to the last digit."""
+    name = "result against its folds"
+    if planned.code != code_version().files:
+        return unknown(name, Reason.UNAVAILABLE, "the study was made by other code: run this with that code")
+    try:
+        again = result_json(collect(planned, folder))
+    except (ArgonautError, OSError, msgspec.MsgspecError) as e:
+        return unknown(name, Reason.UNAVAILABLE, f"the folds cannot be put together: {e}")
+    if again == stored:
+        return stands(name, "every digit is theirs")
+    one, two = msgspec.json.decode(stored), msgspec.json.decode(again)
+    differs = [k for k in two if one.get(k) != two[k]]
+    text = f"it says other things than its folds' files: {', '.join(differs) or 'in its layout'}"
+    return falls(name, Reason.NOT_REPRODUCED, text, differs=differs)
 
 
 def _at_hand(data: Path, planned: Plan, symbols: list[str], account: Any) -> tuple[Path | None, str]:

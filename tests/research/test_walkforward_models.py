@@ -122,6 +122,31 @@ def test_honest_models_stand(done, folder, tmp_path):
     assert "fold models: scores of the walk" in page
 
 
+def test_a_result_that_leaves_losers_out(folder, tmp_path):
+    arguments = [
+        str(folder),
+        "--reps",
+        "100",
+        "--json",
+        str(tmp_path / "o.json"),
+        "--ledger",
+        str(tmp_path / "l.jsonl"),
+    ]
+
+    def answer():
+        doubt(arguments)
+        found = json.loads((tmp_path / "o.json").read_text())["doubts"]
+        return next(d for d in found if d["name"] == "result against its folds")
+
+    assert answer()["passed"] is True
+    plain = json.loads((folder / "result.json").read_text())
+    (variant,) = plain["variants"]
+    variant["trades"] = [t for t in variant["trades"] if t["net_pnl"] > 0]
+    (folder / "result.json").write_text(json.dumps(plain))
+    found = answer()
+    assert (found["reason"], found["figures"]["differs"]) == ("not_reproduced", ["variants"])
+
+
 def test_a_graph_altered_and_sealed_anew(folder, tmp_path):
     import onnx
 
