@@ -14,7 +14,7 @@ ROOMS = ("strategies", "actors", "catalog", "trials", "research", "node")
 LONGEST_MODULE = 450
 # Longer, with the reason in the module's docstring and a limit of their own.
 # Numba's cache watches one file, so what is compiled together stands in one.
-LONGER_MODULES = {"strategies/kernel/step.py": 620, "research/sweep/kernel.py": 760}
+LONGER_MODULES = {"strategies/kernel/step.py": 620, "research/sweep/kernel.py": 930}
 
 # room → what it must not import; the longest matching room counts. Imports inside functions count too.
 FORBIDDEN = {
