@@ -9,6 +9,10 @@ import numpy as np
 from research.doubt.verdict import Doubt, Reason, falls, stands, unknown
 from strategies.yaml_config import FrozenConfig
 
+_LEAST = 4
+_SCATTERED = 50
+"""Sets from which the nearest ones lie near."""
+
 
 class Neighbourhood(NamedTuple):
     """
@@ -19,7 +23,7 @@ class Neighbourhood(NamedTuple):
     chosen : float
         Its figure.
     neighbours : list[tuple[dict, float]]
-        Sets that differ by one step in one or more parameters, and their figures.
+        Sets that differ by one step in one or more parameters, or the nearest ones, and their figures.
     by_parameter : dict[str, list[tuple[float, float]]]
         Along each parameter alone: value and figure.
 
@@ -120,6 +124,9 @@ def neighbourhood(
     """
     Return the map around `chosen` in a table of tried sets.
 
+    Sets drawn at random are no grid: where fewer than 4 lie one step away, the nearest fifth are the neighbours, by the
+    order of their values in every parameter; nearer ones share so much of the chosen set's luck that noise stands.
+
     Parameters
     ----------
     sets : sequence of mappings
@@ -145,6 +152,7 @@ def neighbourhood(
     here = {n: place[n][chosen[n]] for n in names}
     own = math.nan
     near: list[tuple[dict[str, Any], float]] = []
+    apart: list[tuple[float, int, dict[str, Any], float]] = []
     along: dict[str, list[tuple[float, float]]] = {n: [] for n in names}
     for one, figure in zip(sets, figures, strict=True):
         value = math.nan if figure is None else float(figure)
@@ -152,13 +160,17 @@ def neighbourhood(
         moved = [n for n in names if away[n]]
         if not moved:
             own = value
-        elif max(away.values()) <= steps:
-            near.append((dict(one), value))
+        else:
+            apart.append((sum((a / len(levels[n])) ** 2 for n, a in away.items()), len(apart), dict(one), value))
+            if max(away.values()) <= steps:
+                near.append((dict(one), value))
         if len(moved) <= 1:
             for n in moved or names:
                 along[n].append((float(one[n]), value))
     if math.isnan(own) and not any(all(s[n] == chosen[n] for n in names) for s in sets):
         raise ValueError(f"the chosen set {dict(chosen)} is not among the sets tried")
+    if len(near) < _LEAST and len(apart) >= _SCATTERED:
+        near = [(one, value) for _, _, one, value in sorted(apart)[: len(apart) // 5]]
     return Neighbourhood(own, near, {n: sorted(v) for n, v in along.items()})
 
 
@@ -180,7 +192,7 @@ def examine_stability(
     name = "parameter stability"
     found = neighbourhood(sets, figures, chosen)
     values = np.array([v for _, v in found.neighbours])
-    if len(values) < 4 or math.isnan(found.chosen):
+    if len(values) < _LEAST or math.isnan(found.chosen):
         return unknown(name, Reason.TOO_FEW, f"{len(values)} neighbours were tried, at least 4 are needed")
     worth = np.where(np.isnan(values), neutral, values)
     good = float((worth > neutral).mean())

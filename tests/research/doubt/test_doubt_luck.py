@@ -195,6 +195,20 @@ class TestStability:
         with pytest.raises(ValueError, match="not among the sets"):
             neighbourhood(GRID, range(12), {"stop": 9.0, "target": 3.0})
 
+    def test_sets_drawn_at_random_have_neighbours_too(self):
+        """No two values are alike, so none lies one step away in all: the nearest fifth does."""
+        random = np.random.default_rng(3)
+        sets = [{f"p{i}": float(v) for i, v in enumerate(row)} for row in random.random((200, 3))]
+        hill = [3.0 - sum((v - 0.5) ** 2 for v in s.values()) for s in sets]
+        best = sets[int(np.argmax(hill))]
+        found = examine_stability(sets, hill, best)
+        assert (found.passed, found.figures["neighbours"]) == (True, 39)
+        spike = [5.0 if s is best else float(random.normal(0, 0.5)) for s in sets]
+        assert examine_stability(sets, spike, best).reason == "parameter_spike"
+        near = neighbourhood(sets, hill, best).neighbours
+        assert max(abs(s["p0"] - best["p0"]) for s, _ in near) < 0.7
+        assert examine_stability(sets[:20], hill[:20], sets[0]).reason == "too_few"
+
     def test_the_best_of_losers_stands_on_no_spike(self):
         losers = [-2.0 if s == CHOSEN else -5.0 for s in GRID]
         found = examine_stability(GRID, losers, CHOSEN)
