@@ -8,6 +8,8 @@ a backtest in configuration order. A row is complete when the bar of every symbo
 import math
 from typing import NamedTuple
 
+from nautilus_trader.model.data import Bar
+
 
 class BarRow(NamedTuple):
     """One time step: the primary bar's values and the context closes (NaN where the context bar never came)."""
@@ -118,3 +120,13 @@ class BarSync:
         for old in [t for t in self._context if t <= time]:
             del self._context[old]
         return BarRow(time, *values, tuple([closes.get(s, math.nan) for s in self._symbols]))
+
+
+def close_alone(bar: Bar) -> tuple[float, float, float, float, float]:
+    """Return the values of a context bar: nobody reads more of it than the close."""
+    return (math.nan, math.nan, math.nan, float(bar.close), math.nan)
+
+
+def values_of(bar: Bar) -> tuple[float, float, float, float, float]:
+    """Return open, high, low, close and volume."""
+    return (float(bar.open), float(bar.high), float(bar.low), float(bar.close), float(bar.volume))

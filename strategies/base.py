@@ -9,10 +9,9 @@ makes no signal (**fail closed**); history that cannot be had leaves the strateg
 """
 
 import json
-import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,13 +23,14 @@ from nautilus_trader.trading.strategy import Strategy
 
 from strategies import records
 from strategies.alerts import set_alert
-from strategies.bar_sync import BarRow, BarSync
+from strategies.bar_sync import BarRow, BarSync, close_alone, values_of
 from strategies.funding_memory import FundingMemory
 from strategies.market_clock import bar_close_ns, market_clock
 from strategies.messages import APPROVAL, SIGNAL, Approval, Side, Signal, signal_id, topic
 from strategies.order_ids import Leg, decode
 from strategies.protection import ExitReason, Plan, Protection
 from strategies.signal_config import SignalStrategyConfig
+from strategies.wish import Wish
 
 __all__ = ["CONTROL_TOPIC", "FUNDING_READY_TOPIC", "SignalStrategy", "SignalStrategyConfig", "Wish"]
 
@@ -46,19 +46,6 @@ _FLATTENING = {
     "liquidate": ExitReason.LIQUIDATION,
     "end": ExitReason.END_OF_DATA,
 }
-
-
-class Wish(NamedTuple):
-    """What :meth:`SignalStrategy.evaluate` returns: direction, strength, levels and the features it saw."""
-
-    side: Side
-    strength: float
-    reference_price: float
-    stop_price: float
-    target_price: float
-    atr: float
-    features: np.ndarray
-    schema: str
 
 
 class SignalStrategy(Strategy):
@@ -181,7 +168,7 @@ class SignalStrategy(Strategy):
             self._glance(bar)
             return
         name = self._name if self._alone else bar.bar_type.instrument_id.symbol.value
-        item = (name, bar_close_ns(bar), _values(bar) if name == self._name else _close_alone(bar))
+        item = (name, bar_close_ns(bar), values_of(bar) if name == self._name else close_alone(bar))
         if self._warming or self._gap_from is not None:
             self._history.append(item)
             if name == self._name:
@@ -203,7 +190,7 @@ class SignalStrategy(Strategy):
     def on_historical_data(self, data: Any) -> None:
         """Collect requested bars; those from beyond market time are dropped (see `history_end_ns`)."""
         if isinstance(data, Bar):
-            self._history.append((data.bar_type.instrument_id.symbol.value, bar_close_ns(data), _values(data)))
+            self._history.append((data.bar_type.instrument_id.symbol.value, bar_close_ns(data), values_of(data)))
 
     def on_order_accepted(self, event: Any) -> None:
         """Forward to protection."""
@@ -259,7 +246,7 @@ class SignalStrategy(Strategy):
         if close_ns % self._bar_ns:
             close_ns = bar_close_ns(bar)
         if self._sync.pass_alone(close_ns):
-            self._take(tuple.__new__(BarRow, (close_ns, *_values(bar), ())), decide=True)
+            self._take(tuple.__new__(BarRow, (close_ns, *values_of(bar), ())), decide=True)
 
     def _step(self, rows: list[BarRow], *, decide: bool) -> None:
         for row in rows:
@@ -452,12 +439,3 @@ class SignalStrategy(Strategy):
         self.msgbus.publish(record.topic, record)
         text = json.dumps({"code": code, "symbol": self._symbol, "message": message})
         {"critical": self.log.error, "info": self.log.info}.get(severity, self.log.warning)(text)
-
-
-def _close_alone(bar: Bar) -> tuple[float, float, float, float, float]:
-    """Return the values of a context bar: nobody reads more of it than the close."""
-    return (math.nan, math.nan, math.nan, float(bar.close), math.nan)
-
-
-def _values(bar: Bar) -> tuple[float, float, float, float, float]:
-    return (float(bar.open), float(bar.high), float(bar.low), float(bar.close), float(bar.volume))

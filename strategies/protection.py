@@ -138,9 +138,9 @@ class Protection(ProtectiveLegs):
         self._report("critical", "no_levels", "an open position has no protective levels: closing it")
         self.close(ExitReason.PROTECTION_FAILED)
 
-    def _on_levels_due(self, _: Any) -> None:
+    def _on_levels_due(self, event: Any) -> None:
         self._levels_due = True
-        self._on_retry(_)
+        self._on_retry(event)
 
     def on_flat(self) -> None:
         """Cancel whatever is left of the legs; the cycle is over."""
@@ -312,11 +312,8 @@ class Protection(ProtectiveLegs):
             self.on_flat()
             return
         resting = [(order, tag) for order, tag in self._ours.resting() if closes(order, position)]
-        plan = (
-            plan_of_entry(position, self._ours.instrument)
-            or plan_of_resting(resting)
-            or self.emergency_levels(position)
-        )
+        told = plan_of_entry(position, self._ours.instrument) or plan_of_resting(resting)
+        plan = told or self.emergency_levels(position)
         if plan is not None:
             self._start_cycle(plan)
             self._count_from_now()

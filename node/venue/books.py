@@ -425,11 +425,6 @@ class Books:
             {"what": what, "wall_ms": self.clock.wall_ms(), "market_ms": self.clock.market_ms, **details},
         )
 
-    @property
-    def changed_ms(self) -> int:
-        """When the wallet last changed, wall, UTC ms; never 0, which clients take for a wallet that is not there."""
-        return self.incomes[-1].wall_ms if self.incomes else self.opened_ms
-
     def income_total(self, kind: str) -> Decimal:
         """Return the sum of all income of one kind, USDT."""
         return sum((i.amount for i in self.incomes if i.kind == kind), ZERO)

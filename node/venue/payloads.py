@@ -174,6 +174,10 @@ class PayloadFactory:
             }
         return row
 
+    def _changed_ms(self) -> int:
+        """Return when the wallet last changed, wall, UTC ms; never 0, which clients take for a wallet not there."""
+        return self._books.incomes[-1].wall_ms if self._books.incomes else self._books.opened_ms
+
     def account(self, *, version: int) -> Json:
         """Return ``/fapi/v2/account`` or ``/fapi/v3/account``."""
         totals = self._account.totals()
@@ -190,7 +194,7 @@ class PayloadFactory:
             "availableBalance": amount_text(totals.available),
             "maxWithdrawAmount": amount_text(min(totals.available, max(self._books.wallet, Decimal(0)))),
         }
-        updated = self._books.changed_ms
+        updated = self._changed_ms()
         asset: Json = {"asset": "USDT", **figures, "updateTime": updated}
         answer: Json = {
             "totalInitialMargin": figures["initialMargin"],
@@ -270,7 +274,7 @@ class PayloadFactory:
                 "availableBalance": amount_text(totals.available),
                 "maxWithdrawAmount": amount_text(min(totals.available, max(self._books.wallet, Decimal(0)))),
                 "marginAvailable": True,
-                "updateTime": self._books.changed_ms,
+                "updateTime": self._changed_ms(),
             },
         ]
 
