@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from node.statistics import Statistics
 
 
-_INSIDE_A_BAR = ("STOP_LOSS", "TAKE_PROFIT", "LIQUIDATION")
+_INSIDE_A_BAR = ("STOP_LOSS", "TAKE_PROFIT", "TRAILING_STOP", "LIQUIDATION")
 
 
 def record_to_plain(record: Record) -> dict[str, Any]:

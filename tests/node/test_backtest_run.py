@@ -15,7 +15,7 @@ from catalog.reader import load_funding
 from node import backtest
 from node.backtest_run import resolve_window, run_backtest
 from node.config import load_config, parse_time
-from node.report import print_result, result_to_plain
+from node.report import print_result, result_to_plain, trade_to_plain
 from research.features import build_features
 from strategies.composite import Composite
 from strategies.errors import ArgonautError, DataError
@@ -307,3 +307,14 @@ def test_the_data_hash_tells_markets_apart(config, result, tmp_path):
     other = run_backtest(changed(config, catalog=str(tmp_path / "other"), end="2025-04-08"), log_level="OFF")
     same = run_backtest(changed(config, end="2025-04-08"), log_level="OFF")
     assert len({other.data_hash, same.data_hash, result.data_hash}) == 3
+
+
+@pytest.mark.parametrize(
+    ("reason", "opened"),
+    [("STOP_LOSS", "01:00"), ("TAKE_PROFIT", "01:00"), ("TRAILING_STOP", "01:00"), ("REVERSE_SIGNAL", "00:45")],
+)
+def test_the_bar_of_an_exit_is_the_one_it_fell_into(result, reason, opened):
+    """What fills inside a bar carries the close of the bar before; what is sent on a close, that close."""
+    hour = MARKET_START // (4 * STEP) * 4 * STEP + 4 * STEP
+    trade = msgspec.structs.replace(result.trades[0], exit_reason=reason, exit_time=hour)
+    assert trade_to_plain(trade, STEP)["exit_bar"].endswith(f"T{opened}:00Z")
