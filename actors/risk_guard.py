@@ -363,7 +363,7 @@ class RiskGuard(Gate):
                 self._incident("warning", "approval_unused", symbol, text)
 
     def may_rest(self) -> bool:
-        """Return whether bars tell the guard but prices and days: no approval is open, no exit is to be dated."""
+        """Return whether bars tell nothing but prices and days: no approval is open, no exit is to be dated."""
         return (
             not (self._grants or self._exited)
             and len(self._intervals) == len(self._ids)

@@ -89,9 +89,7 @@ async def run_preflight(
 def _remedy(error: VenueRequestError) -> str:
     if error.status in (418, 429):
         when = "later" if error.retry_after_secs is None else f"in {error.retry_after_secs:g} s"
-        return (
-            f"the venue takes no requests from this address for now: start again {when} (a supervisor does), not before"
-        )
+        return f"the venue takes no requests from this address for now: start again {when}, not before"
     if error.status in (401, 403) or error.code in (-2014, -2015):
         return "check the key, its permissions and its list of addresses"
     return "check the base URL and the network"
